@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Names that must not be used in this project, each with a safer one of ours. Included last, after
+ * every system header, so that only our own code is judged.
+ */
+#ifndef SPENDGATE_BANNED_H
+#define SPENDGATE_BANNED_H
+
+#pragma GCC poison sprintf vsprintf strcpy strcat strncpy strncat stpcpy strtok gets
+#pragma GCC poison atoi atol atoll atof strtol strtoll strtoul strtoull strtod strtof sscanf
+#pragma GCC poison gmtime localtime ctime asctime mktime tmpnam tempnam mktemp
+#pragma GCC poison alloca rand srand system popen
+
+#endif
