@@ -113,6 +113,7 @@ struct charge {
     int64_t created_us;   /* when it was posted */
     int64_t occurred_us;  /* as told by the client; 0 none */
     int64_t refund_of;    /* charge id; 0 none */
+    uint64_t refund_of_nonce; /* its random part, so that it can be named outside */
     char account[ACCOUNT_NAME_SIZE]; /* who pays */
     char key_id[ACCOUNT_NAME_SIZE];  /* "" none */
     char hold_id[HOLD_TEXT_SIZE];    /* "" none */
