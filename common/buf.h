@@ -36,11 +36,16 @@ void buf_add_header_value(struct buf *buf, const char *value);
 /* `text` as a quoted JSON string (RFC 8259 section 7). NULL is written as null. Bytes that are not
  * valid UTF-8 are written as U+FFFD. */
 void buf_add_json_string(struct buf *buf, const char *text);
+/* The same for text that may hold NUL bytes. */
+void buf_add_json_bytes(struct buf *buf, const char *text, size_t length);
 /* Money as a quoted JSON decimal of USD, e.g. "0.05". */
 void buf_add_json_money(struct buf *buf, int64_t nanos);
 /* UTC microseconds as a quoted RFC 3339 time, "2026-11-21T06:12:05Z"; the fraction is written only
- * when it is not zero. INT64_MAX, 0 and less are written as null (no time). */
+ * when it is not zero. INT64_MAX, 0 and less are written as null (no time), and so is
+ * what lies after the year 9999. */
 void buf_add_json_time(struct buf *buf, int64_t time_us);
+/* The same without quotes; false, and nothing is written, where that writes null. */
+bool buf_add_time(struct buf *buf, int64_t time_us);
 /* One key=value of a log line: the value is quoted and escaped when it is not a plain word. */
 void buf_add_log_value(struct buf *buf, const char *value);
 
@@ -51,7 +56,11 @@ bool text_copy(char *out, size_t size, const char *text) MUST_CHECK;
 /* Parse a whole non-negative decimal number: digits only, no sign, no space, `min`..`max`; false
  * otherwise, with `*out` untouched. */
 bool text_to_int64(const char *text, int64_t min, int64_t max, int64_t *out) MUST_CHECK;
-/* RFC 3339 with Z or a numeric offset, at most six decimals kept; years 1970..9999. */
+/* RFC 3339 with Z or a numeric offset; what is finer than a microsecond is cut; years 1970..9999; no
+ * leap second (:60), which no POSIX clock shows. */
 bool text_to_time_us(const char *text, int64_t *out) MUST_CHECK;
+
+/* Bytes of the UTF-8 character (RFC 3629) that `text` begins with; 0 when it is none. */
+size_t text_utf8_length(const char *text, size_t length);
 
 #endif

@@ -35,7 +35,8 @@ int64_t money_sub_floor(int64_t a_nanos, int64_t b_nanos);
  */
 bool money_parse_usd(const char *text, int64_t *nanos) MUST_CHECK;
 bool money_parse_cents(const char *text, int64_t *nanos) MUST_CHECK;
-/* Decimal USD without trailing zeros: "0.05", "12", "0". */
+/* Decimal USD without trailing zeros: "0.05", "12", "0". A negative amount (a sum of refunds in a
+ * report) gets a minus sign. */
 void money_add_usd(struct buf *out, int64_t nanos);
 
 #endif
