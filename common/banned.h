@@ -9,6 +9,7 @@
 #pragma GCC poison sprintf vsprintf strcpy strcat strncpy strncat stpcpy strtok gets
 #pragma GCC poison atoi atol atoll atof strtol strtoll strtoul strtoull strtod strtof sscanf
 #pragma GCC poison gmtime localtime ctime asctime mktime tmpnam tempnam mktemp
+#undef alloca /* a macro of stdlib.h, which gcc would warn of */
 #pragma GCC poison alloca rand srand system popen
 
 #endif
