@@ -1,1 +1,272 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * What a database has to do for store.c: rows in, rows out. store.c decides when a transaction
+ * begins, asks ledger.h what changes, and hands the changed rows back; a backend knows no money
+ * rule. Everything above store.c uses store.h.
+ *
+ * Shape. Reads are coarse: one `load` brings everything an admission or a settlement needs. Writes
+ * are fine-grained and need no answer, so a backend over a network may queue them and send them
+ * together with `commit`; a row's id is handed out by the write (from a block fetched earlier,
+ * where the database is remote) and is set in the caller's struct when the call returns. `begin`
+ * may be sent with the first read. So an admission is two round trips: begin + load, writes +
+ * commit.
+ *
+ * Functions take the backend first and return an enum status with a message. After an error inside
+ * a transaction store.c calls `rollback` and nothing else. Source: design document, sections 4
+ * and 5.
+ */
+#ifndef SPENDGATE_STORE_BACKEND_H
+#define SPENDGATE_STORE_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/ledger.h"
+#include "common/store.h"
+
+#define CALLER_BYTES 16
+#define ADMISSION_KEY_BYTES 16
+#define CHAIN_SPEC_SIZE (LEDGER_ACCOUNTS_MAX * 24)
+
+enum store_mode {
+    STORE_READ,  /* one consistent state; nothing is locked */
+    STORE_WRITE, /* what `load` brings stays as it is until commit (SQLite: the writer lock;
+                    PostgreSQL: the accounts, locked in id order, then the hold) */
+};
+
+/* What an account is in a chain, as bits: an account that appears twice is there once. */
+enum chain_role {
+    CHAIN_KEY = 1,
+    CHAIN_SUBJECT = 2,
+    CHAIN_ORGANIZATION = 4,
+    CHAIN_PARENT = 8,
+    CHAIN_ALL = 16,
+};
+struct chain_member {
+    int64_t account_id;
+    int roles;
+};
+
+/* A charge with the numbers the outside does not see. */
+struct charge_row {
+    struct charge charge;
+    int64_t chain_id;
+    int64_t hold_number; /* hold.id; 0 none or unknown */
+};
+
+struct credit_row {
+    int64_t id;
+    int64_t budget_id;
+    int64_t amount_nanos;
+    int64_t from_us, until_us; /* in force in [from, until) */
+    int64_t created_us;
+    const char *who, *note; /* "" none */
+};
+
+struct event_row {
+    enum event_kind kind;
+    int64_t account_id, budget_id, hold_number; /* 0 none */
+    int64_t period_start_us;
+    int percent;
+    int64_t created_us;
+    const char *who;  /* EVENT_ADMIN: who; else "" */
+    const char *text; /* what, for a person */
+    const char *note; /* why; "" none */
+};
+
+/* The row of an idempotency key, if there is one. */
+struct idempotency_row {
+    bool found;
+    uint8_t fingerprint[SHA256_BYTES];
+    size_t reply_length;
+    char reply[REPLY_SIZE];
+};
+
+/*
+ * Everything one event needs. Set the first part; `load` sets the rest. Which chain: `chain_id`,
+ * else that of the hold, else that of the charge; with none found the ledger stays without
+ * accounts. The hold and the charge are looked up by number and random part; another random part is
+ * not found.
+ */
+struct store_load {
+    int64_t chain_id;
+    int64_t hold_id;
+    uint64_t hold_nonce;
+    int64_t charge_id;
+    uint64_t charge_nonce;
+    int64_t at_us;  /* whose periods; 0: the hold's placement, else the charge's at_us */
+    int64_t now_us; /* credits are those in force now, or at the period's last instant when it is
+                       over */
+    const uint8_t *admission_key;                    /* ADMISSION_KEY_BYTES, or NULL */
+    const char *idempotency_scope, *idempotency_key; /* or NULL */
+    struct idempotency_row *idempotency;             /* where to put it; NULL: not asked */
+
+    /*
+     * In: `rates[0..rate_count)` with account_id, name and rate. Out: chain_id, accounts in chain
+     * order, key/subject/organization, the lines of all accounts (by account, then by id) with
+     * their hand-set values, credit_nanos and the period row that contains at_us (period_stored),
+     * and every rate's tat_ns. The rest of a line is zero. STATUS_OVERFLOW with more than
+     * LEDGER_LINES_MAX lines.
+     */
+    struct ledger *ledger;
+    bool hold_found;
+    struct hold hold; /* charged_nanos included */
+    bool charge_found;
+    struct charge_row charge;
+    int64_t refunded_nanos; /* taken back of that charge so far */
+    bool admission_found;   /* and not past its time at now_us */
+    int64_t admission_hold; /* hold.id; 0: counted without a hold */
+    /* The earliest expires_us of a live hold; INT64_MAX: there is none. Asked for only when
+     * `want_expiry`. */
+    bool want_expiry;
+    int64_t oldest_expiry_us;
+};
+
+/* One row of a scan; the member that the kind names is set. */
+enum scan_kind {
+    SCAN_ACCOUNTS,    /* every account, by id */
+    SCAN_LINES,       /* the lines of account `key`, by id; no period */
+    SCAN_PERIODS,     /* the period rows of line `key`, by start */
+    SCAN_CHARGES,     /* every charge that counts on account `key`, any order (charge) */
+    SCAN_LIVE_HOLDS,  /* every live hold that counts on account `key`, any order (hold) */
+    SCAN_CREDITS,     /* the credits of line `key` (credit) */
+    SCAN_ALL_HOLDS,   /* every hold, by id (hold; payer_id) */
+    SCAN_ALL_CHARGES, /* every charge, by id (charge; refund and hold numbers) */
+    SCAN_ORPHANS,     /* a row that points at a row that is not there, or an unknown kind: text */
+};
+struct scan_row {
+    struct account account;
+    struct budget_line
+        line; /* SCAN_LINES; SCAN_PERIODS: period, spent_nanos, held_nanos, alerted */
+    struct charge_row charge; /* without texts */
+    struct hold hold;
+    struct credit_row credit;
+    int64_t payer_id;
+    const char *text;
+};
+
+struct store_backend {
+    const struct store_ops *ops;
+};
+
+struct store_ops {
+    const char *scheme; /* "sqlite" */
+    size_t expire_max;  /* expired holds to journal in front of one request; 0: all */
+    bool
+        one_transaction_for_all; /* expire many holds in one transaction (a single writer anyway) */
+
+    enum status (*open)(const struct store_options *options, struct store_backend **out,
+                        struct error *err);
+    void (*close)(struct store_backend *backend);
+    enum status (*migrate)(const struct store_options *options, int *applied, struct error *err);
+    enum status (*check)(struct store_backend *backend, struct error *err);
+    void (*after)(struct store_backend *backend);
+    int64_t (*now_us)(struct store_backend *backend, int64_t machine_now_us);
+
+    /* ---- transactions ---- */
+    enum status (*begin)(struct store_backend *backend, enum store_mode mode, struct error *err);
+    /* `durable`: when this returns STATUS_OK the transaction survives a crash of the machine;
+     * inside a batch, when batch_end does. */
+    enum status (*commit)(struct store_backend *backend, bool durable, struct error *err);
+    void (*rollback)(struct store_backend *backend);
+    /* Everything this process has seen is durable (before a stored reply is given again). */
+    enum status (*settle_disk)(struct store_backend *backend, struct error *err);
+    enum status (*batch_begin)(struct store_backend *backend, struct error *err);
+    enum status (*batch_end)(struct store_backend *backend, struct error *err);
+
+    /* ---- reads ---- */
+    /* The accounts of those names; id 0 for a missing one. */
+    enum status (*accounts_find)(struct store_backend *backend, const char *const *names,
+                                 size_t count, struct account *out, struct error *err);
+    /* STATUS_NOT_FOUND when there is none. */
+    enum status (*account_get)(struct store_backend *backend, int64_t id, struct account *out,
+                               struct error *err);
+    /* The chain of exactly these members in this order; made when `create`, else `*id` 0. `spec` is
+     * their text form, unique per chain. `payer_id` is the account that pays. */
+    enum status (*chain_intern)(struct store_backend *backend, const char *spec,
+                                const struct chain_member *members, size_t count, int64_t payer_id,
+                                bool create, int64_t *id, struct error *err);
+    enum status (*load)(struct store_backend *backend, struct store_load *load, struct error *err);
+    /* Append the lines of ledger->accounts[index], as `load` does. */
+    enum status (*load_lines)(struct store_backend *backend, struct ledger *ledger, int index,
+                              int64_t at_us, int64_t now_us, struct error *err);
+    /* Charges minus refunds with at_us in [start, end) and live holds placed in it, of every chain
+     * that holds the account. */
+    enum status (*journal_sum)(struct store_backend *backend, int64_t account_id, int64_t start_us,
+                               int64_t end_us, int64_t *spent_nanos, int64_t *held_nanos,
+                               struct error *err);
+    /* The credits of a line in force at some instant of [from, to). */
+    enum status (*credit_sum)(struct store_backend *backend, int64_t budget_id, int64_t from_us,
+                              int64_t to_us, int64_t *nanos, struct error *err);
+    /* The last `*count` period rows that end at or before `before_us`, ascending; credit_nanos is
+     * the sum of credits in force at some instant of the period. */
+    enum status (*history)(struct store_backend *backend, int64_t budget_id, int64_t before_us,
+                           struct period_history *out, size_t *count, struct error *err);
+    /* The amounts of the last `*count` charges (no refunds) of a route, newest first. */
+    enum status (*route_amounts)(struct store_backend *backend, const char *route, int64_t *out,
+                                 size_t *count, struct error *err);
+    /* Live holds whose time is over at `now_us`, oldest first: id and nonce. */
+    enum status (*expired)(struct store_backend *backend, int64_t now_us, struct hold *out,
+                           size_t *count, struct error *err);
+    /* The charge recorded for a hold that the store did not know. */
+    enum status (*unknown_hold)(struct store_backend *backend, const char *hold_text, bool *found,
+                                struct charge_row *out, struct error *err);
+    enum status (*idempotency_find)(struct store_backend *backend, const char *scope,
+                                    const char *key, struct idempotency_row *out,
+                                    struct error *err);
+    enum status (*verification_number)(struct store_backend *backend, bool next, int64_t *out,
+                                       struct error *err);
+
+    /* ---- writes; an id of 0 is set ---- */
+    enum status (*account_write)(struct store_backend *backend, struct account *account,
+                                 struct error *err);
+    enum status (*line_write)(struct store_backend *backend, int64_t account_id,
+                              struct budget_line *line, struct error *err);
+    enum status (*period_write)(struct store_backend *backend, const struct budget_line *line,
+                                struct error *err);
+    enum status (*hold_write)(struct store_backend *backend, struct hold *hold, struct error *err);
+    enum status (*charge_write)(struct store_backend *backend, struct charge_row *charge,
+                                struct error *err);
+    enum status (*credit_write)(struct store_backend *backend, struct credit_row *credit,
+                                struct error *err);
+    enum status (*rate_write)(struct store_backend *backend, const struct rate_row *rate,
+                              struct error *err);
+    enum status (*admission_write)(struct store_backend *backend,
+                                   const uint8_t key[ADMISSION_KEY_BYTES], int64_t hold_id,
+                                   int64_t expires_us, struct error *err);
+    enum status (*idempotency_write)(struct store_backend *backend, const char *scope,
+                                     const char *key, const uint8_t fingerprint[SHA256_BYTES],
+                                     const char *reply, size_t reply_length, int64_t now_us,
+                                     struct error *err);
+    enum status (*event_write)(struct store_backend *backend, const struct event_row *event,
+                               struct error *err);
+
+    /* ---- listings: store.h has the contracts ---- */
+    enum status (*account_names)(struct store_backend *backend, const char *after, size_t limit,
+                                 bool (*visit)(void *context, const char *name), void *context,
+                                 struct error *err);
+    enum status (*charges)(struct store_backend *backend, const struct charge_filter *filter,
+                           bool (*visit)(void *context, const struct charge *charge), void *context,
+                           struct error *err);
+    enum status (*report)(struct store_backend *backend, enum report_by by, int64_t from_us,
+                          int64_t to_us, bool (*visit)(void *context, const struct report_row *row),
+                          void *context, struct error *err);
+    enum status (*holds)(struct store_backend *backend, const char *account, enum hold_state state,
+                         size_t limit,
+                         bool (*visit)(void *context, const struct hold *hold, const char *account),
+                         void *context, struct error *err);
+    /* Inside a STORE_READ transaction. `visit` returns false to stop. */
+    enum status (*scan)(struct store_backend *backend, enum scan_kind kind, int64_t key,
+                        bool (*visit)(void *context, const struct scan_row *row), void *context,
+                        struct error *err);
+    /* One short piece, its own transaction; `*removed` 0: nothing is left. `keep_us`: idempotency
+     * rows and told events made before it go; `older_than_us` as in store_prune. */
+    enum status (*prune)(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,
+                         int64_t now_us, int64_t *removed, struct error *err);
+};
+
+extern const struct store_ops store_sqlite_ops;
+
+#endif
