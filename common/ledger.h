@@ -19,11 +19,14 @@
 
 #define ACCOUNT_NAME_SIZE 160 /* 1..159 visible ASCII bytes */
 #define LEDGER_PARENTS_MAX 4
-#define LEDGER_ACCOUNTS_MAX (3 + LEDGER_PARENTS_MAX + 1) /* key, subject, organization, parents, all */
+/* key, subject, organization, parents, all */
+#define LEDGER_ACCOUNTS_MAX (3 + LEDGER_PARENTS_MAX + 1)
 #define LEDGER_LINES_MAX 64
 #define LEDGER_RATES_MAX 4
-#define LEDGER_EVENTS_MAX 96
+/* all that one change can cause */
+#define LEDGER_EVENTS_MAX (LEDGER_LINES_MAX * (BUDGET_ALERTS_MAX + 1) + 1)
 #define LEDGER_CARRY_PERIODS_MAX 64 /* how many earlier period rows a carried overage looks at */
+#define LEDGER_OVERRUN_TOLD 1000000
 
 /* What an account is, from its name: "user_", "org_", "mch_", "key:", "group:", "all". */
 enum account_kind {
@@ -66,11 +69,12 @@ struct budget_line {
     bool has_credits; /* the line has credit rows; saves a look when it has none */
 
     /* the period row that contains the event's instant */
-    bool period_stored; /* false: the row does not exist yet, spent and held come from the journal */
+    bool period_stored; /* false: no row yet; spent and held come from the journal */
     struct period period;
     int64_t spent_nanos; /* charges minus refunds */
     int64_t held_nanos;  /* live holds */
-    int alerted;         /* highest threshold in percent already told; 1000000 + once an overrun was */
+    int alerted; /* highest threshold in percent already told; LEDGER_OVERRUN_TOLD more once an
+                    overrun was */
 
     /* the rule in force for this event (ledger_bind, then the store adds credit and carry) */
     bool limited; /* false: only counted */
@@ -87,9 +91,10 @@ struct budget_line {
     bool changed; /* the period row */
 };
 
-/* State of one GCRA limit: the theoretical arrival time in nanoseconds since 1970. */
+/* State of one GCRA limit: the theoretical arrival time in nanoseconds since 1970. The store fills
+ * in `rate` from the plan and the route; a row without a limit (count 0) need not be there. */
 struct rate_row {
-    int64_t account_id;
+    int account;                      /* index into ledger.accounts */
     char name[8 + ROUTE_PREFIX_SIZE]; /* "subject", "key", "org", "route:/api/" */
     struct rate rate;
     int64_t tat_ns; /* 0: never used */
@@ -127,19 +132,21 @@ struct ledger {
 };
 
 enum hold_state { HOLD_HELD = 0, HOLD_SETTLED, HOLD_VOIDED, HOLD_EXPIRED };
-const char *hold_state_name(enum hold_state state); /* "held" .. */
+const char *hold_state_name(enum hold_state state); /* "held", "settled", "voided", "expired" */
 
 struct hold {
-    int64_t id; /* 0: not in the store yet */
+    int64_t id;     /* 0: not in the store yet */
     uint64_t nonce; /* random part of the public id, 48 bits */
     int64_t chain_id;
     enum hold_state state;
     int64_t amount_nanos;
-    int64_t placed_us;
-    int64_t expires_us;
-    int64_t ttl_us;    /* what a renewal adds from its own now */
-    int64_t charge_id; /* the charge that settled it, or was posted after expiry; 0 none */
-    int64_t charged_nanos; /* of that charge */
+    int64_t placed_us;  /* it counts in the periods that contain this instant */
+    int64_t expires_us; /* past its time from this instant on */
+    int64_t ttl_us;     /* what a renewal adds from its own now */
+    int64_t charge_id; /* the charge that settled it, or was posted after expiry; 0 none. Set by the
+                          store */
+    int64_t charged_nanos;        /* of that charge */
+    int64_t expiry_charged_nanos; /* on_expiry = "charge": what its expiry charged; 0 none */
     uint8_t caller[16]; /* SHA-256(credential digest, UNIQUE_ID), cut: who may find it again */
     char plan[PLAN_NAME_SIZE]; /* the plan of the credential that placed it */
     char route[ROUTE_PREFIX_SIZE];
@@ -148,11 +155,19 @@ struct hold {
 
 /* ---- identity of the budgets --------------------------------------------------------------- */
 
+/* The account that pays, and of whose live holds a hold is one: the subject, else the key, else the
+ * first; -1 in an empty chain. */
+int ledger_payer(const struct ledger *ledger);
+
 /*
- * Give every line its rule: a hand-set limit wins, else `plan`'s budget of the same account and
- * spec, else none. A budget of the plan that has no line yet gets a new one (id 0, created `now_us`).
- * PER_ORG without an organization counts on the subject, so that no caller escapes a cap.
- * `plan` may be NULL (hand-set limits only). Errors: STATUS_OVERFLOW (more than LEDGER_LINES_MAX lines).
+ * Give every line its rule: a limit (and `enforce`) set by hand wins, else `plan`'s budget of the
+ * same account and spec, else none (only counted). Credit and carry are set to 0; the store adds
+ * them. A budget of the plan that has no line yet gets a new one behind the others (id 0, created
+ * `now_us`, no period: the store sets the period and what the journal holds). PER_ORG without an
+ * organization counts on the subject, so that no caller escapes a cap; PER_KEY without a key, as
+ * PER_SUBJECT without a subject, does not apply. Two budgets of the plan that meet on one line:
+ * hard before warn before off, then the smaller limit. `plan` may be NULL (hand-set limits only).
+ * Errors: STATUS_OVERFLOW (more than LEDGER_LINES_MAX lines).
  */
 enum status ledger_bind(struct ledger *ledger, const struct plan *plan, int64_t now_us,
                         struct error *err) MUST_CHECK;
@@ -168,9 +183,13 @@ struct period_history {
     int64_t spent_nanos;
     int64_t credit_nanos;
 };
-/* The overage carried into the period that starts at `start_us`: each earlier period hands its
- * overrun on, and a period without a row pays off one base limit. `history` is in ascending order and
- * ends before `start_us`. */
+/*
+ * The overage carried into the period that starts at `start_us`: each earlier period hands on what
+ * was spent there, and carried into it, above today's base limit and its own credits; a period
+ * without a row pays off one base limit. `history` is in ascending order and ends at or before
+ * `start_us`. Errors: STATUS_INVALID (unknown zone), STATUS_OVERFLOW (the carry would pass
+ * MONEY_MAX_NANOS).
+ */
 enum status ledger_carry(const struct budget_line *line, const struct period_history *history,
                          size_t count, int64_t start_us, int64_t *carry_nanos,
                          struct error *err) MUST_CHECK;
@@ -195,90 +214,118 @@ struct verdict {
     bool allow;
     enum reason reason;
     char account[ACCOUNT_NAME_SIZE]; /* whose rule refused; also for REVOKED, FROZEN, EXPIRED */
-    bool own_account; /* the caller's own key or subject: numbers may be told */
-    int64_t expired_us;                                  /* REASON_EXPIRED */
-    enum period_kind period;                             /* REASON_BUDGET, or of the tightest budget */
-    int64_t limit_nanos, spent_nanos, held_nanos;        /* same */
-    int64_t remaining_nanos;                             /* after this hold */
-    int64_t resets_us;                                   /* PERIOD_NEVER_US for `none` */
-    bool has_budget;                                     /* a hard budget governs this caller */
-    char rate_text[RATE_TEXT_SIZE];                      /* REASON_RATE */
+    bool own_account;                /* the caller's own key or subject: numbers may be told */
+    int64_t expired_us;              /* REASON_EXPIRED */
+    enum period_kind period;         /* REASON_BUDGET, or of the tightest budget */
+    int64_t limit_nanos, spent_nanos, held_nanos; /* same */
+    int64_t remaining_nanos;                      /* after this hold */
+    int64_t resets_us;                            /* PERIOD_NEVER_US for `none` */
+    bool has_budget;                              /* a hard budget governs this caller */
+    char rate_text[RATE_TEXT_SIZE];               /* REASON_RATE */
     struct rate rate;
-    int64_t retry_after_us;                              /* from now; RATE and CONCURRENCY */
-    int64_t concurrency;                                 /* REASON_CONCURRENCY: the limit */
-    char warn[256]; /* `warn` budgets that are over, "account period", comma separated */
+    int64_t retry_after_us; /* from now; RATE and CONCURRENCY */
+    int64_t concurrency;    /* REASON_CONCURRENCY: the limit */
+    char warn[256];         /* `warn` budgets that are over, "account period", comma separated */
     bool hold_placed;
     struct hold hold; /* set when hold_placed (or found again, for a repeated call) */
 };
 
 struct admission_event {
     const struct plan *plan;
-    const char *missing_scope;  /* NULL none */
-    int64_t verification;       /* number of the verification used; see account.verify_after */
-    bool hold_due;              /* place a hold, if only of 0 (concurrency) */
+    const char *missing_scope; /* NULL none */
+    int64_t verification;      /* number of the verification used; see account.verify_after */
+    bool hold_due; /* place a hold, if only of 0. Implied by hold_nanos > 0 and by concurrency */
     int64_t hold_nanos;
     int64_t hold_ttl_us;
-    const struct hold *earlier; /* the hold an earlier call of the same client request placed, or NULL */
-    bool repeated;              /* an earlier call of this client request was counted: no rate, no hold again */
+    /* An earlier call of this client request was counted, and placed `earlier` (NULL: no hold).
+     * While that hold lives, nothing is counted or placed again and budgets and concurrency, which
+     * it holds its place in, are not asked; without a hold the rates are not asked. Every other
+     * check runs. Once it is settled, voided, expired or past its time, the call counts like a
+     * first one. */
+    bool repeated;
+    const struct hold *earlier;
 };
 
 /*
- * Decide one request. Order: revoked, reverify, frozen, expired, scope, rate, concurrency, budgets.
- * On allow the rates, and with `hold_due` every line's held and the payer's live_holds, are changed
- * and `out->hold` is filled (id 0, nonce and caller left to the store). A refusal changes nothing.
- * A new subject account (id 0) gets `expires_us` from the plan, and `plan` is noted on it.
+ * Decide one request. Order: revoked, reverify, frozen, expired, scope, rate, concurrency, budgets;
+ * each in chain order, but the rate that refuses for longest and the tightest budget (smallest
+ * remaining, then chain order, then plan order) are the ones that are named. On allow the rates,
+ * and with a hold every line's held and the payer's live_holds, are changed and `out->hold` is
+ * filled (id 0; nonce, chain, caller and route left to the store). A refusal changes nothing. A new
+ * subject account (id 0) gets `expires_us` from the plan, and `plan` is noted on the subject. A
+ * budget refuses when spent + held + hold would pass its limit, or without a hold when spent + held
+ * is at it. `out->warn` names the `warn` budgets that would have refused.
  */
 void ledger_admit(struct ledger *ledger, const struct admission_event *event, int64_t now_us,
                   struct verdict *out);
 
 /* ---- spending ------------------------------------------------------------------------------- */
 
+/*
+ * What all of these have in common: the lines are those of every account of the chain, in the
+ * periods that contain the instant named; all lines change together or none does. Thresholds and
+ * overruns that a charge reaches are appended to ledger.events, each once per line and period:
+ * spent >= percent of the limit, for hard and warn budgets; spent > limit, for hard ones. Amounts
+ * outside 0..MONEY_MAX_NANOS are STATUS_INVALID; a counter that would pass MONEY_MAX_NANOS is
+ * STATUS_OVERFLOW, and one that would become negative STATUS_CORRUPT (the rows contradict the
+ * journal). After an error nothing has changed.
+ */
+
 struct charge_effect {
-    bool over_budget;      /* a hard budget of the chain is passed */
-    int64_t overrun_nanos; /* by how much the tightest one is */
+    bool over_budget;      /* a hard budget of the chain is passed: spent > limit */
+    int64_t overrun_nanos; /* by how much the tightest one is: the largest spent - limit */
 };
 
-/*
- * Record a charge without a hold on every line.
- * Errors, all of which change nothing: STATUS_OVERFLOW (a counter would pass MONEY_MAX_NANOS).
- */
+/* Record a charge without a hold. Lines of `now_us`, its arrival. */
 enum status ledger_charge(struct ledger *ledger, int64_t cost_nanos, int64_t now_us,
                           struct charge_effect *out, struct error *err) MUST_CHECK;
 /*
- * Post the cost of a hold (the lines are those of its placement). HELD becomes SETTLED and its held
- * amount is returned; EXPIRED stays EXPIRED. With `already_charged_nanos` > 0 (on_expiry = "charge")
- * that much was charged at expiry and is taken back first.
- * Errors: STATUS_CONFLICT (voided, settled, or expired with a charge posted), STATUS_OVERFLOW.
+ * Post the cost of a hold. Lines of its placement. HELD becomes SETTLED, also when it is past its
+ * time and nobody has looked yet, and its held amount is returned; EXPIRED stays EXPIRED, and what
+ * the expiry charged is taken back. `charged_nanos` is set; the store sets `charge_id`. Errors:
+ * STATUS_CONFLICT (voided, settled, or expired with a charge posted: charge_id > 0).
  */
 enum status ledger_settle(struct ledger *ledger, struct hold *hold, int64_t cost_nanos,
-                          int64_t already_charged_nanos, int64_t now_us, struct charge_effect *out,
-                          struct error *err) MUST_CHECK;
-/* HELD becomes VOIDED; voiding twice is STATUS_OK; else STATUS_CONFLICT. */
+                          int64_t now_us, struct charge_effect *out, struct error *err) MUST_CHECK;
+/* HELD becomes VOIDED. Lines of its placement. Voiding twice is STATUS_OK; else STATUS_CONFLICT. */
 enum status ledger_void(struct ledger *ledger, struct hold *hold, int64_t now_us,
                         struct error *err) MUST_CHECK;
-/* HELD and past its time becomes EXPIRED, and the room is free; with `charge` the amount is charged.
- * STATUS_CONFLICT otherwise. */
+/* HELD and past its time becomes EXPIRED, and the room is free; with `charge` the amount is charged
+ * (expiry_charged_nanos). Lines of its placement. Appends EVENT_HOLD_EXPIRED. STATUS_CONFLICT
+ * otherwise. */
 enum status ledger_expire(struct ledger *ledger, struct hold *hold, bool charge, int64_t now_us,
                           struct error *err) MUST_CHECK;
 /*
- * Raise a hold by `add_nanos` (0: a heartbeat) and renew its time. On an EXPIRED hold without a charge
- * this is an admission again, of the whole new amount. A raise that does not fit, or a frozen or revoked
- * account, is a denial in `out` and changes nothing.
- * Errors: STATUS_CONFLICT (settled, voided, or expired and charged), STATUS_OVERFLOW.
+ * Raise a hold by `add_nanos` (0: a heartbeat) and renew its time to `now_us` + ttl_us. Lines of
+ * `hold_extend_at`. On an EXPIRED hold without a charge this is an admission again, of the whole
+ * new amount: revoked, frozen, expired, concurrency and budgets are asked, and its placement
+ * becomes `now_us`. On a HELD one revoked and frozen are asked, and a raise must fit the budgets (a
+ * heartbeat always does). A refusal is a denial in `out` and changes nothing; on allow `out->hold`
+ * is the hold as it now is. plan    judges the concurrency; NULL: no limit. Errors: STATUS_CONFLICT
+ * (settled, voided, expired and charged, or HELD and past its time: expire it first).
  */
-enum status ledger_extend(struct ledger *ledger, struct hold *hold, int64_t add_nanos, int64_t now_us,
-                          struct verdict *out, struct error *err) MUST_CHECK;
-/* Take back `amount_nanos` of a charge of which `refunded_nanos` was taken back already; lines are those
- * of the charge's instant. STATUS_CONFLICT when that passes the charge. */
+enum status ledger_extend(struct ledger *ledger, const struct plan *plan, struct hold *hold,
+                          int64_t add_nanos, int64_t now_us, struct verdict *out,
+                          struct error *err) MUST_CHECK;
+/* The instant whose periods ledger_extend changes: the placement of a HELD hold, else `now_us`. */
+int64_t hold_extend_at(const struct hold *hold, int64_t now_us);
+/* Take back `amount_nanos` of a charge of `charge_nanos` of which `refunded_nanos` was taken back
+ * already. Lines of the charge's instant. STATUS_CONFLICT when that passes the charge. */
 enum status ledger_refund(struct ledger *ledger, int64_t charge_nanos, int64_t refunded_nanos,
                           int64_t amount_nanos, struct error *err) MUST_CHECK;
 
 /* ---- rates ---------------------------------------------------------------------------------- */
 
+/* How far a clock reading may lie behind one that was used before it: processes read the clock,
+ * then wait for the lock (at most 2 s). */
+#define RATE_CLOCK_SLACK_US (INT64_C(5) * 1000000)
+
 /*
- * GCRA: one more request at `now_us`? True moves `tat_ns` on. False leaves it and sets `retry_after_us`
- * (rounded up). A TAT further ahead than the burst (a clock that jumped) is cut to it first. `count`
- * requests per `per_us`, up to `burst` at once; the interval is rounded down to a nanosecond.
+ * GCRA: one more request at `now_us`? True moves `tat_ns` on. False leaves it and sets
+ * `retry_after_us` (rounded up). `count` requests per `per_us`, up to `burst` at once; the interval
+ * is rounded down to a nanosecond, and a burst worth more than a hundred years counts as a hundred
+ * years. A TAT that is further ahead than the burst by more than RATE_CLOCK_SLACK_US comes from a
+ * clock that was wrong: it is cut, so that this request is the last of a full burst.
  */
 bool rate_take(const struct rate *rate, int64_t *tat_ns, int64_t now_us, int64_t *retry_after_us);
 /* The same question without taking anything. */

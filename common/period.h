@@ -3,12 +3,15 @@
  * Calendar periods in an IANA zone. A period is [start_us, end_us) in UTC microseconds; the periods
  * of one spec follow each other without gap or overlap.
  *
- * A day starts at the first instant at which the zone's wall clock shows that date's 00:00, or, when
- * the clock jumps over it, at the jump; a 00:00 that comes twice starts the day the first time. An
- * hour is a wall-clock hour, which a change of less or more than an hour can shorten or lengthen. A
+ * A date starts at the first instant at which the zone's wall clock shows its 00:00 or anything
+ * later. So a 00:00 that comes twice starts the day the first time (also where the clock goes back
+ * at 00:01 and shows the old date again), one that the clock jumps over starts it at the jump, and
+ * a date that is skipped whole is no period of its own. A day lasts until the next date's start. A
  * month (year) with an anchor day starts on that day, or on the last day of a shorter month; the
- * anchor is kept, never moved. A year starts in January on its anchor day. Weeks start on `week_start`.
- * Source: contract, section 2.
+ * anchor is kept, never moved. A year starts in January on its anchor day. Weeks start on
+ * `week_start`. An hour starts whenever the wall clock shows a whole hour or changes to another
+ * hour: one that comes twice is two hours, and a change of less than an hour shortens or lengthens
+ * one. Source: contract, section 2.
  */
 #ifndef SPENDGATE_PERIOD_H
 #define SPENDGATE_PERIOD_H
@@ -18,7 +21,7 @@
 
 #include "common/error.h"
 
-#define TIMEZONE_SIZE 48 /* longest IANA name is 32 bytes */
+#define TIMEZONE_SIZE 48          /* longest IANA name is 32 bytes */
 #define PERIOD_NEVER_US INT64_MAX /* the end of a period of kind `none` */
 
 enum period_kind {
@@ -49,8 +52,8 @@ bool period_kind_parse(const char *name, enum period_kind *out) MUST_CHECK;
 void period_spec_normalize(struct period_spec *spec);
 bool period_spec_equal(const struct period_spec *a, const struct period_spec *b);
 
-/* Whether this machine's zone database has `name` (no absolute path, no "..", at most
- * TIMEZONE_SIZE - 1 bytes). */
+/* Whether this machine's zone database ($TZDIR, else /usr/share/zoneinfo) has `name`: an IANA name,
+ * so a capital first, then letters, digits and "_+-/", at most TIMEZONE_SIZE - 1 bytes. */
 bool period_timezone_known(const char *name);
 
 /*
