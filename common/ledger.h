@@ -94,7 +94,8 @@ struct budget_line {
 /* State of one GCRA limit: the theoretical arrival time in nanoseconds since 1970. The store fills
  * in `rate` from the plan and the route; a row without a limit (count 0) need not be there. */
 struct rate_row {
-    int account;                      /* index into ledger.accounts */
+    int64_t account_id;               /* the store's; no rule looks at it */
+    int account;                      /* index into ledger.accounts: whose limit it is */
     char name[8 + ROUTE_PREFIX_SIZE]; /* "subject", "key", "org", "route:/api/" */
     struct rate rate;
     int64_t tat_ns; /* 0: never used */
