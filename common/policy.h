@@ -18,9 +18,9 @@
 
 #define PLAN_NAME_SIZE 64
 #define ROUTE_PREFIX_SIZE 512
-#define PATH_SIZE 4096      /* longest normalised path with its NUL */
+#define PATH_SIZE 4096 /* longest normalised path with its NUL */
 #define SCOPE_SIZE 128
-#define SCOPES_MAX 32       /* of one plan or route */
+#define SCOPES_MAX 32 /* of one plan or route */
 #define PLAN_MATCHES_MAX 16
 #define PLAN_MATCH_SIZE 256
 #define PLAN_BUDGETS_MAX 8
@@ -51,14 +51,14 @@ struct scope_set {
 
 /* N requests per time, with a burst; count 0: no limit. GCRA, ledger.h. */
 struct rate {
-    int64_t count;  /* 1..1,000,000 */
-    int64_t per_us; /* 1 ms .. 31 days */
-    int64_t burst;  /* 1..1,000,000; `count` unless set */
+    int64_t count;             /* 1..1,000,000 */
+    int64_t per_us;            /* 1 ms .. 31 days */
+    int64_t burst;             /* 1..1,000,000; `count` unless set */
     char text[RATE_TEXT_SIZE]; /* as in the settings, "60/1m" */
 };
 
 struct hold_rule {
-    bool set;  /* the settings name a hold_usd here, if only "0" */
+    bool set;       /* the settings name a hold_usd here, if only "0" */
     bool automatic; /* hold_usd = "auto" */
     int64_t nanos;
     int64_t min_nanos, max_nanos; /* of an automatic one */
@@ -84,9 +84,10 @@ struct plan {
     struct scope_set scopes;
     struct hold_rule hold;
     struct rate rate, key_rate, org_rate;
-    int64_t concurrency;   /* live holds of the subject; 0: no limit */
-    int64_t expires_in_us; /* 0: never */
-    char parent_claim[PLAN_MATCH_SIZE]; /* path into the verified object whose text names the parent account; "" none */
+    int64_t concurrency;                /* live holds of the subject; 0: no limit */
+    int64_t expires_in_us;              /* 0: never */
+    char parent_claim[PLAN_MATCH_SIZE]; /* path into the verified object whose text names the parent
+                                           account; "" none */
 };
 
 struct route {
@@ -110,11 +111,14 @@ struct policy {
  * The path of a request target, as routes are matched against it: an absolute form is reduced to
  * its path, the query and fragment are cut, percent escapes are decoded once, "//" becomes "/", "."
  * and ".." are resolved (".." above the root is refused).
- * Refused (STATUS_INVALID): not beginning with "/", a malformed escape, a NUL or control byte, a
- * backslash, an escape that decodes to "/" or "\", a result that still holds a percent escape, more
- * than PATH_SIZE - 1 bytes. A final "/" is kept.
+ * Refused (STATUS_INVALID, and an empty `out`): not beginning with "/", a malformed escape, a NUL
+ * or control byte, a backslash, an escape that decodes to "/" or "\", a result that still holds a
+ * percent escape, a dot segment with a parameter ("..;x"), more than PATH_SIZE - 1 bytes or `out`
+ * can hold. A final "/" is kept; a dot segment at the end leaves one. Messages never quote the
+ * target.
  */
-enum status policy_path_normalize(const char *target, struct buf *out, struct error *err) MUST_CHECK;
+enum status policy_path_normalize(const char *target, struct buf *out,
+                                  struct error *err) MUST_CHECK;
 
 /* The route with the longest prefix of `path` on whole segments ("/api" and "/api/" both match
  * "/api" and "/api/x", never "/apix"), or NULL. */
@@ -124,7 +128,8 @@ const struct route *policy_route_named(const struct policy *policy, const char *
 
 struct json;
 /* The first plan in file order one of whose matches holds in `object` (the verified API object or
- * the JWT's claims), else the default plan, else NULL. Text, numbers and booleans compare as text. */
+ * the JWT's claims), else the default plan, else NULL. Text, numbers and booleans compare as text,
+ * a number as it is written; of an array it is enough that one element equals. */
 const struct plan *policy_plan_match(const struct policy *policy, const struct json *object);
 const struct plan *policy_plan_named(const struct policy *policy, const char *name);
 
@@ -133,7 +138,7 @@ bool policy_scope_granted(const struct scope_set *granted, const char *scope);
 /* The first scope of `required` that is not granted, or NULL. */
 const char *policy_scope_missing(const struct scope_set *granted, const struct scope_set *required);
 
-/* The hold of a request: the route's rule, else the plan's, else none. */
+/* The hold of a request: the route's rule, else the plan's, else NULL (none). Both may be NULL. */
 const struct hold_rule *policy_hold_rule(const struct plan *plan, const struct route *route);
 
 #endif
