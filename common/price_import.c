@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/price_import.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "common/money.h"
+
+#include "common/banned.h"
+
+#define CSV_COLUMNS_MAX 160
+#define CSV_FIELD_SIZE 256
+/* A dollar per unit is 10^6 dollars, or 10^15 nano-dollars, per million. */
+#define PER_UNIT_SHIFT 15
+
+bool
+price_per_unit_parse(const char *text, int64_t *nanos_per_million)
+{
+    int64_t digits = 0;
+    int64_t exponent = 0;
+    int decimals = 0;
+    bool point = false, any = false;
+    const char *p = text;
+
+    for (; isdigit((unsigned char)*p) || (*p == '.' && !point); p++) {
+        if (*p == '.') {
+            point = true;
+            continue;
+        }
+        any = true;
+        if (digits > INT64_MAX / 10 - 1)
+            return false;
+        digits = digits * 10 + (*p - '0');
+        decimals += point;
+    }
+    if (*p == 'e' || *p == 'E') {
+        bool negative = p[1] == '-';
+
+        p += p[1] == '-' || p[1] == '+' ? 2 : 1;
+        if (!text_to_int64(p, 0, 99, &exponent))
+            return false;
+        exponent = negative ? -exponent : exponent;
+        p += strlen(p);
+    }
+    if (!any || *p != '\0')
+        return false;
+    for (exponent += PER_UNIT_SHIFT - decimals; exponent < 0 && digits != 0; exponent++) {
+        if (digits % 10 != 0)
+            return false;
+        digits /= 10;
+    }
+    for (; exponent > 0 && digits != 0; exponent--) {
+        if (digits > MONEY_MAX_NANOS / 10)
+            return false;
+        digits *= 10;
+    }
+    if (digits > MONEY_MAX_NANOS)
+        return false;
+    *nanos_per_million = digits;
+    return true;
+}
+
+/* ---- LiteLLM -------------------------------------------------------------------------------- */
+
+/* A figure's name is one of these, then at most one step, then at most one tier. Longest names
+ * first where one begins another. */
+static const struct {
+    const char *name;
+    enum price_part part;
+} litellm_parts[] = {
+    { "input_cost_per_token_cache_hit", PRICE_CACHE_READ },
+    { "input_cost_per_token", PRICE_INPUT },
+    { "input_cost_per_audio_token", PRICE_AUDIO_INPUT },
+    { "input_cost_per_image_token", PRICE_IMAGE_INPUT },
+    { "output_cost_per_token", PRICE_OUTPUT },
+    { "output_cost_per_audio_token", PRICE_AUDIO_OUTPUT },
+    { "output_cost_per_image_token", PRICE_IMAGE_OUTPUT },
+    { "output_cost_per_reasoning_token", PRICE_REASONING },
+    { "cache_read_input_token_cost", PRICE_CACHE_READ },
+    { "cache_read_input_audio_token_cost", PRICE_AUDIO_CACHE_READ },
+    { "cache_creation_input_token_cost_above_1hr", PRICE_CACHE_WRITE_1H },
+    { "cache_creation_input_token_cost", PRICE_CACHE_WRITE },
+};
+static const char *const litellm_steps[PRICE_STEPS] = { "", "_above_200k_tokens",
+                                                        "_above_272k_tokens" };
+static const char *const litellm_tiers[PRICE_TIERS] = { "", "_batches", "_flex", "_priority" };
+
+static int64_t *
+litellm_rate(struct price *price, const char *name)
+{
+    for (size_t i = 0; i < sizeof(litellm_parts) / sizeof(litellm_parts[0]); i++) {
+        size_t length = strlen(litellm_parts[i].name);
+
+        if (strncmp(name, litellm_parts[i].name, length) != 0)
+            continue;
+        for (int step = 0; step < PRICE_STEPS; step++) {
+            size_t step_length = strlen(litellm_steps[step]);
+
+            if (strncmp(name + length, litellm_steps[step], step_length) != 0)
+                continue;
+            for (int tier = 0; tier < PRICE_TIERS; tier++) {
+                if (strcmp(name + length + step_length, litellm_tiers[tier]) == 0)
+                    return &price->rates[tier][step][litellm_parts[i].part];
+            }
+        }
+    }
+    return NULL;
+}
+
+struct litellm_state {
+    const struct price_sink *sink;
+    struct error *err;
+    enum status status;
+    struct price_entry entry;
+};
+
+static bool
+is_cost(const char *name)
+{
+    return strstr(name, "cost") != NULL || strcmp(name, "provider_specific_entry") == 0 ||
+           strstr(name, "uplift") != NULL;
+}
+
+static void
+litellm_left_out(const struct litellm_state *state, bool whole, const char *figure, const char *why)
+{
+    char storage[512];
+    struct buf text;
+
+    buf_init(&text, storage, sizeof(storage));
+    buf_add(&text, figure);
+    buf_add(&text, *figure != '\0' ? ": " : "");
+    buf_add(&text, why);
+    state->sink->left_out(state->sink->context, state->entry.model, whole,
+                          buf_failed(&text) ? why : buf_text(&text));
+}
+
+static bool
+litellm_figure(const char *name, const struct json *value, void *context)
+{
+    struct litellm_state *state = context;
+    int64_t *rate = litellm_rate(&state->entry.price, name);
+    const char *text = json_number_text(value);
+
+    if (strcmp(name, "search_context_cost_per_query") == 0) {
+        /* The size of the search is not in a usage object: the middle one is the vendors' default.
+         */
+        rate = &state->entry.price.rates[PRICE_STANDARD][PRICE_BASE][PRICE_WEB_SEARCH];
+        text = json_number_text(json_member(value, "search_context_size_medium"));
+    }
+    if (rate == NULL) {
+        if (is_cost(name))
+            litellm_left_out(state, false, name, "no usage object counts this");
+        return true;
+    }
+    if (text == NULL || !price_per_unit_parse(text, rate)) {
+        *rate = PRICE_UNSET;
+        litellm_left_out(state, false, name, "not a price of at most 15 decimals");
+    }
+    return true;
+}
+
+static bool
+litellm_model(const char *model, const struct json *value, void *context)
+{
+    struct litellm_state *state = context;
+    const char *provider = json_string(json_member(value, "litellm_provider"));
+    const int64_t *standard = state->entry.price.rates[PRICE_STANDARD][PRICE_BASE];
+
+    price_init(&state->entry.price);
+    state->entry.from_us = 0;
+    if (!text_copy(state->entry.model, sizeof(state->entry.model), model)) {
+        state->entry.model[0] = '\0';
+        litellm_left_out(state, true, "", "the model's name is too long");
+        return true;
+    }
+    if (strcmp(model, "sample_spec") == 0)
+        return true; /* the file's own explanation of its members */
+    if (provider == NULL ||
+        !text_copy(state->entry.provider, sizeof(state->entry.provider), provider)) {
+        litellm_left_out(state, true, "", "no litellm_provider, or a too long one");
+        return true;
+    }
+    json_each(value, litellm_figure, state);
+    if (standard[PRICE_INPUT] == PRICE_UNSET && standard[PRICE_OUTPUT] == PRICE_UNSET) {
+        litellm_left_out(state, true, "", "no price per token");
+        return true;
+    }
+    state->status = state->sink->price(state->sink->context, &state->entry, state->err);
+    return state->status == STATUS_OK;
+}
+
+static enum status
+import_litellm(const char *text, size_t length, const struct price_sink *sink, struct error *err)
+{
+    struct litellm_state state = { .sink = sink, .err = err, .status = STATUS_OK };
+    struct json *root = NULL;
+    enum status status = json_parse(text, length, &root, err);
+
+    if (status != STATUS_OK)
+        return status;
+    if (json_type(root) == JSON_OBJECT)
+        json_each(root, litellm_model, &state);
+    else
+        state.status = error_set(err, STATUS_INVALID, "price file: no JSON object of models");
+    json_free(root);
+    return state.status;
+}
+
+/* ---- CSV ------------------------------------------------------------------------------------ */
+
+struct csv {
+    const char *text;
+    size_t length, position;
+    int line;
+    char field[CSV_FIELD_SIZE];
+};
+
+enum csv_end { CSV_FIELD, CSV_LINE, CSV_BAD };
+
+/* One field into `csv->field`; says what follows it. */
+static enum csv_end
+csv_next(struct csv *csv)
+{
+    size_t used = 0;
+    bool quoted = csv->position < csv->length && csv->text[csv->position] == '"';
+    bool open = quoted;
+
+    csv->position += quoted;
+    for (; csv->position < csv->length; csv->position++) {
+        char c = csv->text[csv->position];
+
+        if (open && c == '"') {
+            bool escaped = csv->position + 1 < csv->length && csv->text[csv->position + 1] == '"';
+
+            open = escaped;
+            if (!escaped)
+                continue;
+            csv->position++;
+        } else if (!open && (c == ',' || c == '\n')) {
+            break;
+        } else if (!open && c == '\r' && csv->position + 1 < csv->length &&
+                   csv->text[csv->position + 1] == '\n') {
+            csv->position++;
+            break;
+        } else if (c == '\0' || c == '\n' || (quoted && !open) || (!quoted && c == '"')) {
+            return CSV_BAD;
+        }
+        if (used + 1 >= sizeof(csv->field))
+            return CSV_BAD;
+        csv->field[used++] = c;
+    }
+    csv->field[used] = '\0';
+    if (open)
+        return CSV_BAD;
+    return csv->position < csv->length && csv->text[csv->position++] == ',' ? CSV_FIELD : CSV_LINE;
+}
+
+enum { COLUMN_PROVIDER = -1, COLUMN_MODEL = -2, COLUMN_FROM = -3 };
+
+/* Where a column's values go: a rate's place in struct price, or one of the above. */
+struct csv_header {
+    size_t count;
+    ptrdiff_t columns[CSV_COLUMNS_MAX];
+};
+
+static enum status
+csv_read_header(struct csv *csv, struct csv_header *header, struct error *err)
+{
+    struct price price;
+    bool model = false;
+    enum csv_end end;
+
+    header->count = 0;
+    do {
+        int64_t *rate;
+
+        end = csv_next(csv);
+        if (end == CSV_BAD || header->count == CSV_COLUMNS_MAX)
+            return error_set(err, STATUS_INVALID, "price file: line 1: not a header line");
+        rate = price_rate_named(&price, csv->field);
+        if (strcmp(csv->field, "provider") == 0)
+            header->columns[header->count] = COLUMN_PROVIDER;
+        else if (strcmp(csv->field, "model") == 0)
+            header->columns[header->count] = COLUMN_MODEL;
+        else if (strcmp(csv->field, "from") == 0)
+            header->columns[header->count] = COLUMN_FROM;
+        else if (rate != NULL)
+            header->columns[header->count] = rate - &price.rates[0][0][0];
+        else
+            return error_set(err, STATUS_INVALID, "price file: line 1: unknown column \"%s\"",
+                             csv->field);
+        model = model || header->columns[header->count] == COLUMN_MODEL;
+        header->count++;
+    } while (end == CSV_FIELD);
+    if (!model)
+        return error_set(err, STATUS_INVALID, "price file: line 1: no column \"model\"");
+    return STATUS_OK;
+}
+
+static bool
+csv_store(const char *field, ptrdiff_t column, struct price_entry *entry)
+{
+    switch (column) {
+    case COLUMN_PROVIDER:
+        return text_copy(entry->provider, sizeof(entry->provider), field);
+    case COLUMN_MODEL:
+        return *field != '\0' && text_copy(entry->model, sizeof(entry->model), field);
+    case COLUMN_FROM:
+        return *field == '\0' || text_to_time_us(field, &entry->from_us);
+    default:
+        return *field == '\0' || money_parse_usd(field, &entry->price.rates[0][0][0] + column);
+    }
+}
+
+static enum status
+csv_read_line(struct csv *csv, const struct csv_header *header, struct price_entry *entry,
+              struct error *err)
+{
+    size_t column = 0;
+    enum csv_end end;
+
+    memset(entry, 0, sizeof(*entry));
+    price_init(&entry->price);
+    do {
+        end = csv_next(csv);
+        if (end == CSV_BAD || column == header->count)
+            return error_set(err, STATUS_INVALID, "price file: line %d: not %zu fields of CSV",
+                             csv->line, header->count);
+        if (!csv_store(csv->field, header->columns[column], entry))
+            return error_set(err, STATUS_INVALID, "price file: line %d: field %zu is malformed",
+                             csv->line, column + 1);
+        column++;
+    } while (end == CSV_FIELD);
+    if (column != header->count)
+        return error_set(err, STATUS_INVALID, "price file: line %d: %zu fields, the header has %zu",
+                         csv->line, column, header->count);
+    return STATUS_OK;
+}
+
+static enum status
+import_csv(const char *text, size_t length, const struct price_sink *sink, struct error *err)
+{
+    struct csv csv = { .text = text, .length = length, .line = 1 };
+    struct csv_header header;
+    enum status status = csv_read_header(&csv, &header, err);
+
+    while (status == STATUS_OK && csv.position < length) {
+        struct price_entry entry;
+
+        csv.line++;
+        if (text[csv.position] == '\n') { /* an empty line */
+            csv.position++;
+            continue;
+        }
+        status = csv_read_line(&csv, &header, &entry, err);
+        if (status == STATUS_OK)
+            status = sink->price(sink->context, &entry, err);
+    }
+    return status;
+}
+
+enum status
+price_import(const char *text, size_t length, const struct price_sink *sink, struct error *err)
+{
+    size_t first = 0;
+
+    if (length > PRICE_FILE_BYTES_MAX)
+        return error_set(err, STATUS_INVALID, "price file: larger than %d bytes",
+                         PRICE_FILE_BYTES_MAX);
+    while (first < length && isspace((unsigned char)text[first]))
+        first++;
+    if (first == length)
+        return error_set(err, STATUS_INVALID, "price file: empty");
+    if (text[first] == '{')
+        return import_litellm(text, length, sink, err);
+    return import_csv(text, length, sink, err);
+}
