@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Prices usages for tests/pricing_exact.pl: one JSON object {"provider","rates","usage"} per line in, one line out,
- * the cost in nano-dollars or "error <status>".
+ * Prices usages for tests/pricing_exact.pl: one JSON object {"provider","rates","usage"} per line
+ * in, one line out, the cost in nano-dollars or "error <status>".
  */
 #include <inttypes.h>
 #include <stdio.h>
