@@ -148,6 +148,7 @@ struct hold {
                           store */
     int64_t charged_nanos;        /* of that charge */
     int64_t expiry_charged_nanos; /* on_expiry = "charge": what its expiry charged; 0 none */
+    int64_t expiry_charge_id;     /* that charge; set by the store */
     uint8_t caller[16]; /* SHA-256(credential digest, UNIQUE_ID), cut: who may find it again */
     char plan[PLAN_NAME_SIZE]; /* the plan of the credential that placed it */
     char route[ROUTE_PREFIX_SIZE];
