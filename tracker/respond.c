@@ -1,1 +1,252 @@
 /* SPDX-License-Identifier: MIT */
+#include "tracker/respond.h"
+
+#include "common/period.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/banned.h"
+
+#define ANSWER_FIRST_SIZE 4096
+#define HEAD_SIZE 1024
+#define REFUSAL_JSON_SIZE 8192
+
+void
+answer_clear(struct answer *answer)
+{
+    free(answer->body);
+    *answer = (struct answer){ .http_status = 0 };
+}
+
+void
+answer_reset(struct answer *answer)
+{
+    struct answer fresh = { .body = answer->body, .size = answer->size };
+
+    if (fresh.size > ANSWER_KEEP_MAX) {
+        free(fresh.body);
+        fresh.body = NULL;
+        fresh.size = 0;
+    }
+    *answer = fresh;
+}
+
+/* Room for `more` bytes behind what is there. */
+static bool
+answer_grow(struct answer *answer, size_t more)
+{
+    size_t size = answer->size > 0 ? answer->size : ANSWER_FIRST_SIZE;
+    char *body;
+
+    if (more > ANSWER_BODY_MAX - answer->length)
+        return false;
+    while (size - answer->length < more)
+        size *= 2;
+    if (size == answer->size)
+        return true;
+    body = realloc(answer->body, size);
+    if (body == NULL)
+        return false;
+    answer->body = body;
+    answer->size = size;
+    return true;
+}
+
+void
+answer_add(struct answer *answer, const void *bytes, size_t length)
+{
+    if (answer->failed || length == 0)
+        return;
+    if (!answer_grow(answer, length)) {
+        answer->failed = true;
+        return;
+    }
+    memcpy(answer->body + answer->length, bytes, length);
+    answer->length += length;
+}
+
+void
+answer_add_text(struct answer *answer, const char *text)
+{
+    answer_add(answer, text, strlen(text));
+}
+
+void
+answer_add_buf(struct answer *answer, const struct buf *buf)
+{
+    if (buf_failed(buf))
+        answer->failed = true;
+    answer_add(answer, buf->data, buf->length);
+}
+
+void
+refusal_set(struct refusal *refusal, int http_status, const char *code, const char *format, ...)
+{
+    va_list arguments;
+
+    if (refused(refusal))
+        return;
+    refusal->http_status = http_status;
+    refusal->code = code;
+    va_start(arguments, format);
+    /* A cut message is still a message. */
+    (void)vsnprintf(refusal->message, sizeof(refusal->message), format, arguments);
+    va_end(arguments);
+}
+
+/* The numbers behind a denial, named as in the authorizer's own denials. */
+static void
+write_verdict(struct buf *out, const struct verdict *verdict)
+{
+    switch (verdict->reason) {
+    case REASON_BUDGET:
+        buf_add(out, ",\"account\":");
+        buf_add_json_string(out, verdict->account);
+        buf_add(out, ",\"period\":");
+        buf_add_json_string(out, period_kind_name(verdict->period));
+        buf_add(out, ",\"limit_usd\":");
+        buf_add_json_money(out, verdict->limit_nanos);
+        buf_add(out, ",\"spent_usd\":");
+        buf_add_json_money(out, verdict->spent_nanos);
+        buf_add(out, ",\"held_usd\":");
+        buf_add_json_money(out, verdict->held_nanos);
+        buf_add(out, ",\"resets_at\":");
+        buf_add_json_time(out, verdict->resets_us);
+        break;
+    case REASON_RATE:
+        buf_add(out, ",\"limit\":");
+        buf_add_json_string(out, verdict->rate_text);
+        break;
+    case REASON_CONCURRENCY:
+        buf_add(out, ",\"limit\":");
+        buf_add_int(out, verdict->concurrency);
+        break;
+    case REASON_REVOKED:
+        buf_add(out, ",\"reason\":\"revoked\"");
+        break;
+    case REASON_EXPIRED:
+        buf_add(out, ",\"expired_at\":");
+        buf_add_json_time(out, verdict->expired_us);
+        break;
+    default:
+        break;
+    }
+}
+
+void
+refusal_write(struct buf *out, const struct refusal *refusal, const char *request_id, bool item)
+{
+    buf_add_char(out, '{');
+    if (item) {
+        buf_add(out, "\"status\":");
+        buf_add_int(out, refusal->http_status);
+        buf_add_char(out, ',');
+    }
+    buf_add(out, "\"error\":");
+    buf_add_json_string(out, refusal->code);
+    buf_add(out, ",\"message\":");
+    buf_add_json_string(out, refusal->message);
+    buf_add(out, ",\"request_id\":");
+    buf_add_json_string(out, request_id);
+    if (refusal->verdict != NULL)
+        write_verdict(out, refusal->verdict);
+    buf_add_char(out, '}');
+}
+
+void
+answer_refuse(struct answer *answer, const struct refusal *refusal, const char *request_id)
+{
+    char storage[REFUSAL_JSON_SIZE];
+    struct buf text;
+
+    buf_init(&text, storage, sizeof(storage));
+    refusal_write(&text, refusal, request_id, false);
+    answer->http_status = refusal->http_status;
+    answer->content_type = NULL;
+    answer->challenge = refusal->challenge;
+    answer->retry_after_s = refusal->retry_after_s;
+    answer->replayed = false;
+    answer->length = 0;
+    answer->failed = false;
+    answer_add_buf(answer, &text);
+}
+
+/* The reason phrases of the statuses that are used here (RFC 9110). */
+static const char *
+reason_phrase(int http_status)
+{
+    switch (http_status) {
+    case 200:
+        return "OK";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 409:
+        return "Conflict";
+    case 413:
+        return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
+    case 422:
+        return "Unprocessable Content";
+    case 429:
+        return "Too Many Requests";
+    default:
+        return "Service Unavailable";
+    }
+}
+
+static void
+write_head(struct buf *out, const struct answer *answer)
+{
+    buf_add_format(out, "Status: %d %s\r\n", answer->http_status,
+                   reason_phrase(answer->http_status));
+    buf_add_format(out, "Content-Type: %s\r\n",
+                   answer->content_type != NULL ? answer->content_type : "application/json");
+    buf_add(out, "Cache-Control: no-store\r\n");
+    buf_add_format(out, "Content-Length: %zu\r\n", answer->length);
+    if (answer->allow != NULL)
+        buf_add_format(out, "Allow: %s\r\n", answer->allow);
+    if (answer->challenge != NULL)
+        buf_add_format(out, "WWW-Authenticate: %s\r\n", answer->challenge);
+    if (answer->retry_after_s > 0)
+        buf_add_format(out, "Retry-After: %lld\r\n", (long long)answer->retry_after_s);
+    if (answer->replayed)
+        buf_add(out, "Idempotent-Replayed: true\r\n");
+    buf_add(out, "\r\n");
+}
+
+enum status
+answer_send(struct answer *answer, struct request *request, const char *request_id, bool head,
+            struct error *err)
+{
+    char storage[HEAD_SIZE];
+    struct buf text;
+    enum status status;
+
+    if (answer->failed || answer->http_status == 0) {
+        struct refusal refusal = { .retry_after_s = 1 };
+
+        refusal_set(&refusal, 503, "store_unavailable",
+                    "The answer could not be built; try again with the same idempotency key.");
+        answer_refuse(answer, &refusal, request_id);
+    }
+    buf_init(&text, storage, sizeof(storage));
+    write_head(&text, answer);
+    if (buf_failed(&text) || answer->failed)
+        return error_set(err, STATUS_NO_MEMORY, "the answer does not fit into memory");
+    status = request_write(request, text.data, text.length, err);
+    if (status == STATUS_OK && !head)
+        status = request_write(request, answer->body, answer->length, err);
+    return status;
+}
