@@ -201,8 +201,9 @@ add_charge_extras(struct buf *out, const struct charge *charge)
     }
 }
 
-void
-account_json_add_charge(struct buf *out, const struct charge *charge)
+/* Without the closing brace. */
+static void
+add_charge_members(struct buf *out, const struct charge *charge)
 {
     char id[PUBLIC_ID_SIZE];
     bool refund = charge->kind == CHARGE_REFUND;
@@ -225,11 +226,29 @@ account_json_add_charge(struct buf *out, const struct charge *charge)
     buf_add(out, ",\"created_at\":");
     buf_add_json_time(out, charge->created_us);
     add_charge_extras(out, charge);
+}
+
+void
+account_json_add_charge(struct buf *out, const struct charge *charge)
+{
+    add_charge_members(out, charge);
     buf_add_char(out, '}');
 }
 
 void
-account_json_add_hold(struct buf *out, const struct hold *hold, const char *account)
+account_json_add_refund(struct buf *out, const struct charge *refund, const struct ledger *ledger)
+{
+    add_charge_members(out, refund);
+    buf_add(out, ",\"amount_usd\":");
+    buf_add_json_money(out, refund->amount_nanos);
+    buf_add(out, ",\"budgets\":");
+    account_json_add_budgets(out, ledger, -1);
+    buf_add_char(out, '}');
+}
+
+/* Without the closing brace. */
+static void
+add_hold_members(struct buf *out, const struct hold *hold, const char *account)
 {
     char id[PUBLIC_ID_SIZE];
 
@@ -252,5 +271,22 @@ account_json_add_hold(struct buf *out, const struct hold *hold, const char *acco
         buf_add(out, ",\"charged_usd\":");
         buf_add_json_money(out, hold->charged_nanos);
     }
+}
+
+void
+account_json_add_hold(struct buf *out, const struct hold *hold, const char *account)
+{
+    add_hold_members(out, hold, account);
+    buf_add_char(out, '}');
+}
+
+void
+account_json_add_hold_budgets(struct buf *out, const struct hold *hold, const struct ledger *ledger)
+{
+    int payer = ledger->subject >= 0 ? ledger->subject : ledger->key;
+
+    add_hold_members(out, hold, payer >= 0 ? ledger->accounts[payer].name : NULL);
+    buf_add(out, ",\"budgets\":");
+    account_json_add_budgets(out, ledger, -1);
     buf_add_char(out, '}');
 }

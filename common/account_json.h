@@ -46,9 +46,18 @@ void account_json_add_budgets(struct buf *out, const struct ledger *ledger, int 
  */
 void account_json_add_charge(struct buf *out, const struct charge *charge);
 
+/* A refund as that, with "amount_usd" (what was given back, positive) and the "budgets" it changed.
+ */
+void account_json_add_refund(struct buf *out, const struct charge *refund,
+                             const struct ledger *ledger);
+
 /* {"hold_id","account","state","amount_usd","route","placed_at","expires_at"}, and once a charge
  * was posted "charged_usd". `account` is who pays, NULL unknown. */
 void account_json_add_hold(struct buf *out, const struct hold *hold, const char *account);
+/* The same with "budgets" behind it: all lines of the hold's chain. The account is the chain's
+ * payer: the subject, else the key. */
+void account_json_add_hold_budgets(struct buf *out, const struct hold *hold,
+                                   const struct ledger *ledger);
 
 /* A sum that may be negative as a quoted decimal of USD, "-0.05". */
 void account_json_add_signed_money(struct buf *out, int64_t nanos);

@@ -12,7 +12,6 @@
 
 #define ANSWER_FIRST_SIZE 4096
 #define HEAD_SIZE 1024
-#define REFUSAL_JSON_SIZE 8192
 
 void
 answer_clear(struct answer *answer)
@@ -159,7 +158,7 @@ refusal_write(struct buf *out, const struct refusal *refusal, const char *reques
 void
 answer_refuse(struct answer *answer, const struct refusal *refusal, const char *request_id)
 {
-    char storage[REFUSAL_JSON_SIZE];
+    char storage[REFUSAL_ITEM_SIZE];
     struct buf text;
 
     buf_init(&text, storage, sizeof(storage));

@@ -19,6 +19,7 @@
 #define ANSWER_BODY_MAX (64 * 1024 * 1024) /* a batch of 1,000 with the longest replies fits */
 #define ANSWER_KEEP_MAX (1024 * 1024)      /* storage kept from one request to the next */
 #define REQUEST_ID_SIZE 65
+#define REFUSAL_ITEM_SIZE 8192 /* fits any refusal as JSON, with its NUL */
 
 struct answer {
     int http_status;          /* 0: nothing was decided yet */

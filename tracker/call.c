@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT */
+#include "tracker/call.h"
+
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/log.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/banned.h"
+
+const char *const call_no_names[] = { NULL };
+
+void
+call_log(const struct call *call, const struct refusal *refusal)
+{
+    char http_status[16];
+
+    (void)snprintf(http_status, sizeof(http_status), "%d", refusal->http_status);
+    log_event(refusal->http_status >= 500 ? LOG_ERROR : LOG_WARN, "tracker_refusal", "status",
+              http_status, "error", refusal->code, "message", refusal->message, "path",
+              call->tracker->path, "token", call->actor, "request_id", call->request_id, NULL);
+}
+
+void
+call_refuse(struct call *call, const struct refusal *refusal)
+{
+    answer_refuse(call->answer, refusal, call->request_id);
+    call_log(call, refusal);
+}
+
+void
+call_store_failed(struct call *call, const struct error *err, struct refusal *refusal)
+{
+    log_failure("tracker_store", err, call->request_id);
+    refusal_set(refusal, 503, "store_unavailable",
+                "The store is not available. Nothing was recorded, or it is not known: the same "
+                "idempotency key settles it.");
+    refusal->retry_after_s = 1;
+    if (err->status == STATUS_UNAVAILABLE) {
+        store_close(call->tracker->store);
+        call->tracker->store = NULL;
+    }
+}
+
+void
+call_no_memory(struct refusal *refusal)
+{
+    refusal_set(refusal, 503, "store_unavailable", "Out of memory; nothing was recorded.");
+    refusal->retry_after_s = 1;
+}
+
+struct store *
+call_store(struct call *call, struct refusal *refusal)
+{
+    struct tracker *tracker = call->tracker;
+    const struct settings *settings = tracker->settings;
+    struct error err;
+
+    if (tracker->store == NULL) {
+        struct store_options options = {
+            .url = settings->store_url,
+            .group = settings->store_group,
+            .policy = &settings->policy,
+            .hold_ttl_us = settings->hold_ttl_us,
+            .charge_on_expiry = settings->charge_on_expiry,
+            .idempotency_ttl_us = settings->idempotency_ttl_us,
+            .create = true,
+        };
+
+        if (store_open(&options, &tracker->store, &err) != STATUS_OK) {
+            call_store_failed(call, &err, refusal);
+            return NULL;
+        }
+    }
+    if (!call->clock_read)
+        call->now_us = store_now_us(tracker->store, call->now_us);
+    call->clock_read = true;
+    return tracker->store;
+}
+
+/* Whole seconds until `time_us`, at least 1; 0 when it never comes. */
+static int64_t
+seconds_until(int64_t time_us, int64_t now_us)
+{
+    if (time_us == PERIOD_NEVER_US)
+        return 0;
+    return time_us <= now_us ? 1 : (time_us - now_us - 1) / US_PER_SECOND + 1;
+}
+
+/* A denial of the ledger. The statuses are those of a verdict, but never 401, which here speaks of
+ * the token. */
+static void
+refuse_denied(const struct verdict *verdict, int64_t now_us, struct refusal *refusal)
+{
+    switch (verdict->reason) {
+    case REASON_BUDGET:
+        refusal_set(refusal, 429, "budget_exceeded",
+                    "The budget of %s for this period (%s) has no room.", verdict->account,
+                    period_kind_name(verdict->period));
+        refusal->retry_after_s = seconds_until(verdict->resets_us, now_us);
+        break;
+    case REASON_RATE:
+        refusal_set(refusal, 429, "rate_limited", "Too many requests of %s.", verdict->account);
+        refusal->retry_after_s = seconds_until(verdict->retry_after_us, 0);
+        break;
+    case REASON_CONCURRENCY:
+        refusal_set(refusal, 429, "concurrency_exceeded", "%s holds as many holds as it may.",
+                    verdict->account);
+        refusal->retry_after_s = 1;
+        break;
+    case REASON_FROZEN:
+        refusal_set(refusal, 403, "frozen", "%s is frozen.", verdict->account);
+        break;
+    case REASON_REVOKED:
+        refusal_set(refusal, 403, "invalid_key", "%s is revoked.", verdict->account);
+        break;
+    case REASON_EXPIRED:
+        refusal_set(refusal, 403, "expired", "%s has expired.", verdict->account);
+        break;
+    default:
+        refusal_set(refusal, 403, "forbidden", "%s may not do this now.", verdict->account);
+        break;
+    }
+    refusal->verdict = verdict;
+}
+
+void
+call_outcome(const struct call *call, const struct result *result, struct refusal *refusal)
+{
+    switch (result->outcome) {
+    case OUTCOME_DONE:
+    case OUTCOME_REPLAYED:
+        break;
+    case OUTCOME_KEY_REUSED:
+        refusal_set(refusal, 422, "idempotency_key_reuse",
+                    "This idempotency key was used for another request.");
+        break;
+    case OUTCOME_IN_PROGRESS:
+        refusal_set(refusal, 409, "idempotency_in_progress",
+                    "A request with this idempotency key is being worked on; try again.");
+        refusal->retry_after_s = 1;
+        break;
+    case OUTCOME_UNKNOWN_ACCOUNT:
+        refusal_set(refusal, 404, "unknown_account", "There is no such account.");
+        break;
+    case OUTCOME_UNKNOWN_HOLD:
+        refusal_set(refusal, 404, "unknown_hold", "There is no such hold.");
+        break;
+    case OUTCOME_UNKNOWN_CHARGE:
+        refusal_set(refusal, 404, "unknown_charge", "There is no such charge.");
+        break;
+    case OUTCOME_UNKNOWN_BUDGET:
+        refusal_set(refusal, 404, "unknown_budget", "The account has no budget of this period.");
+        break;
+    case OUTCOME_HOLD_SETTLED:
+        refusal_set(refusal, 409, "hold_already_settled",
+                    "A charge of another amount was posted for this hold, or it can no longer be "
+                    "changed.");
+        break;
+    case OUTCOME_HOLD_VOIDED:
+        refusal_set(refusal, 409, "hold_voided", "This hold was given back.");
+        break;
+    case OUTCOME_REFUND_EXCEEDS:
+        refusal_set(refusal, 409, "refund_exceeds_charge",
+                    "All refunds of a charge together cannot pass it.");
+        break;
+    case OUTCOME_DENIED:
+        refuse_denied(&result->verdict, call->now_us, refusal);
+        break;
+    case OUTCOME_NONE:
+        refusal_set(refusal, 503, "store_unavailable", "The store gave no answer.");
+        refusal->retry_after_s = 1;
+        break;
+    }
+}
+
+void
+call_fields(struct call *call, struct fields *fields, struct refusal *refusal)
+{
+    *fields = (struct fields){ .root = NULL };
+    switch (call->body_type) {
+    case BODY_EMPTY:
+        break;
+    case BODY_JSON:
+        fields_read_json(fields, call->body.data, call->body.length, refusal);
+        break;
+    case BODY_FORM:
+        fields_read_form(fields, call->body.data, call->body.length, refusal);
+        break;
+    case BODY_NDJSON:
+    case BODY_OTHER:
+        refusal_set(refusal, 415, "unsupported_media_type",
+                    "Send application/json or application/x-www-form-urlencoded.");
+        break;
+    }
+}
+
+void
+call_query(struct call *call, struct fields *fields, struct refusal *refusal)
+{
+    struct tracker *tracker = call->tracker;
+    const char *query = request_param(call->request, "QUERY_STRING");
+
+    *fields = (struct fields){ .root = NULL };
+    if (query == NULL)
+        return;
+    /* One byte more is what the decoder needs. */
+    if (!text_copy(tracker->query, sizeof(tracker->query) - 1, query)) {
+        refusal_set(refusal, 400, "invalid_field", "The query is longer than %zu bytes.",
+                    sizeof(tracker->query) - 2);
+        return;
+    }
+    fields_read_form(fields, tracker->query, strlen(tracker->query), refusal);
+}
+
+const char *
+call_account(const struct call *call, struct refusal *refusal)
+{
+    if (account_name_valid(call->captures[0]))
+        return call->captures[0];
+    refusal_set(refusal, 404, "unknown_account", "There is no such account.");
+    return "";
+}
+
+void
+call_read_account(const struct fields *fields, const char *name, const char *prefix,
+                  char out[ACCOUNT_NAME_SIZE], struct refusal *refusal)
+{
+    const char *text = fields_text(fields, name, refusal);
+    char storage[ACCOUNT_NAME_SIZE];
+    struct buf account;
+
+    out[0] = '\0';
+    if (text == NULL || *text == '\0')
+        return;
+    buf_init(&account, storage, sizeof(storage));
+    buf_add(&account, prefix);
+    buf_add(&account, text);
+    if (buf_failed(&account) || !account_name_valid(buf_text(&account)) ||
+        !text_copy(out, ACCOUNT_NAME_SIZE, text))
+        refusal_set(refusal, 404, "unknown_account", "%s: there is no such account", name);
+}
+
+void
+call_actor_read(const struct call *call, const struct fields *fields, struct call_actor *out,
+                struct refusal *refusal)
+{
+    fields_copy(fields, "note", out->note, sizeof(out->note), refusal);
+    out->actor.who = call->actor;
+    out->actor.note = out->note[0] != '\0' ? out->note : NULL;
+}
+
+const char *
+call_id(const struct call *call, const char *code, struct refusal *refusal)
+{
+    if (strlen(call->captures[0]) < HOLD_TEXT_SIZE)
+        return call->captures[0];
+    refusal_set(refusal, 404, code, "There is no such id.");
+    return "";
+}
+
+bool
+call_key_valid(const char *key)
+{
+    size_t length = strlen(key);
+
+    for (size_t i = 0; i < length; i++) {
+        if (key[i] < 0x21 || key[i] > 0x7e)
+            return false;
+    }
+    return length >= 1 && length < IDEMPOTENCY_KEY_SIZE;
+}
+
+void
+call_idempotency(const struct call *call, const struct fields *fields, struct idempotency *out,
+                 struct refusal *refusal)
+{
+    const char *header = request_param(call->request, "HTTP_IDEMPOTENCY_KEY");
+    const char *member = NULL;
+
+    if (fields != NULL)
+        member = fields_text(fields, "idempotency_key", refusal);
+    out->scope = call->actor;
+    out->key = member != NULL ? member : header;
+    if (out->key == NULL)
+        return;
+    if (!call_key_valid(out->key) || (header != NULL && !call_key_valid(header)))
+        refusal_set(refusal, 400, "invalid_field", CALL_KEY_PROBLEM, IDEMPOTENCY_KEY_SIZE - 1);
+    else if (header != NULL && strcmp(out->key, header) != 0)
+        refusal_set(refusal, 400, "invalid_field",
+                    "idempotency_key: the member and the header differ");
+}
+
+void
+fingerprint_init(struct fingerprint *fingerprint, const char *call)
+{
+    buf_init(&fingerprint->text, fingerprint->storage, sizeof(fingerprint->storage));
+    fingerprint_add(fingerprint, "call", call);
+}
+
+void
+fingerprint_add(struct fingerprint *fingerprint, const char *name, const char *value)
+{
+    /* No text holds a NUL, so that two different lists of members never give the same bytes. */
+    buf_add_bytes(&fingerprint->text, name, strlen(name) + 1);
+    buf_add_bytes(&fingerprint->text, value, strlen(value) + 1);
+}
+
+void
+fingerprint_add_int(struct fingerprint *fingerprint, const char *name, int64_t value)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof(text), "%" PRId64, value);
+    fingerprint_add(fingerprint, name, text);
+}
+
+void
+fingerprint_take(const struct fingerprint *fingerprint, uint8_t out[SHA256_BYTES])
+{
+    /* The sizes of the members bound the text; a cut one would make different requests look equal.
+     */
+    assert(!buf_failed(&fingerprint->text));
+    crypto_sha256(fingerprint->text.data, fingerprint->text.length, out);
+}
+
+void
+call_reply(struct call *call, const struct result *result, const struct buf *reply)
+{
+    call->answer->http_status = 200;
+    call->answer->replayed = result->outcome == OUTCOME_REPLAYED;
+    answer_add_buf(call->answer, reply);
+}
+
+void
+call_add_account(struct call *call, const char *parent)
+{
+    struct tracker *tracker = call->tracker;
+    const struct plan *plan =
+        policy_plan_named(&tracker->settings->policy, tracker->ledger.accounts[0].plan);
+    struct buf text;
+
+    buf_init(&text, tracker->json, sizeof(tracker->json));
+    account_json_add(&text, &tracker->ledger, 0, parent, plan);
+    answer_add_buf(call->answer, &text);
+}
+
+void
+call_load_account(struct call *call, struct store *store, const char *account,
+                  char parent[ACCOUNT_NAME_SIZE], struct refusal *refusal)
+{
+    struct error err;
+    enum status status =
+        store_account_load(store, account, call->now_us, &call->tracker->ledger, parent, &err);
+
+    if (status == STATUS_NOT_FOUND)
+        refusal_set(refusal, 404, "unknown_account", "There is no such account.");
+    else if (status != STATUS_OK)
+        call_store_failed(call, &err, refusal);
+}
+
+void
+call_answer_account(struct call *call, const char *account, struct refusal *refusal)
+{
+    struct store *store = refused(refusal) ? NULL : call_store(call, refusal);
+    char parent[ACCOUNT_NAME_SIZE];
+
+    if (store == NULL)
+        return;
+    call_load_account(call, store, account, parent, refusal);
+    if (refused(refusal))
+        return;
+    call->answer->http_status = 200;
+    call_add_account(call, parent);
+}

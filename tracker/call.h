@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One call in hand, and the worker that answers it: what the router gives to the file of each
+ * resource, and what those have in common (the store, the body, the answers of the store). Source:
+ * contract, section 5; design document, section 2.
+ */
+#ifndef SPENDGATE_TRACKER_CALL_H
+#define SPENDGATE_TRACKER_CALL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/account_json.h"
+#include "common/buf.h"
+#include "common/ledger.h"
+#include "common/request.h"
+#include "common/settings.h"
+#include "common/store.h"
+
+#include "tracker/fields.h"
+#include "tracker/respond.h"
+
+#define TRACKER_BODY_MAX (1024 * 1024)
+#define TRACKER_TARGET_SIZE 8192 /* longest path, and longest query */
+#define TRACKER_CAPTURES 2
+#define CALL_REQUEST_ID_BYTES 12 /* random; twice as many hex digits */
+#define PAGE_LIMIT_DEFAULT 100
+#define PAGE_LIMIT_MAX 1000
+
+/* A worker's context: nothing here outlives one request but the store and the storage. */
+struct tracker {
+    const struct settings *settings;
+    struct store *store; /* NULL until a request needs it, and after it failed */
+    struct answer answer;
+    struct ledger ledger; /* of an account that is read */
+    char body[TRACKER_BODY_MAX + 1];
+    char path[TRACKER_TARGET_SIZE];
+    char query[TRACKER_TARGET_SIZE];
+    char json[ACCOUNT_JSON_SIZE]; /* one answer of the store, or one element of a listing */
+};
+
+/* What a body may be; a call that takes none accepts an empty one of any type. */
+enum body_type { BODY_EMPTY, BODY_JSON, BODY_FORM, BODY_NDJSON, BODY_OTHER };
+
+struct call {
+    struct tracker *tracker;
+    struct request *request;
+    const char *captures[TRACKER_CAPTURES]; /* what stood in the path for each "*" */
+    const struct tracker_token *token;      /* NULL where none is needed */
+    const char *actor;                      /* name of the token, "" without one */
+    char request_id[REQUEST_ID_SIZE];
+    int64_t now_us;
+    bool clock_read; /* now_us is the store's already */
+    struct buf body;
+    enum body_type body_type;
+    struct answer *answer;
+};
+
+/* Answer with a refusal and write its log line. */
+void call_refuse(struct call *call, const struct refusal *refusal);
+/* The log line alone, for a refusal inside an answer (batch). */
+void call_log(const struct call *call, const struct refusal *refusal);
+
+/* The store, opened when this is the first request that needs it, with `call->now_us` as its clock
+ * has it; NULL after a failure, which is then the refusal. */
+struct store *call_store(struct call *call, struct refusal *refusal);
+/* A store function failed: 503 store_unavailable with Retry-After, and its own words to the log. A
+ * store that is not there any more is closed, so that the next request opens it again. */
+void call_store_failed(struct call *call, const struct error *err, struct refusal *refusal);
+/* 503 for want of memory. */
+void call_no_memory(struct refusal *refusal);
+/* What an outcome other than DONE and REPLAYED says to the client. */
+void call_outcome(const struct call *call, const struct result *result, struct refusal *refusal);
+
+/* The members of the body. Refusals: 415 and those of fields.h. Clear `fields` in any case. */
+void call_fields(struct call *call, struct fields *fields, struct refusal *refusal);
+/* The name list of a call that takes no members, for fields_only. */
+extern const char *const call_no_names[];
+/* The members of the query string. */
+void call_query(struct call *call, struct fields *fields, struct refusal *refusal);
+/* The path's account name; "" and 404 unknown_account when it cannot be one. */
+const char *call_account(const struct call *call, struct refusal *refusal);
+/* A member that names an account, without `prefix` ("key:" or ""); "" when it is not there or
+ * empty. What cannot be a name is an unknown account: 404. */
+void call_read_account(const struct fields *fields, const char *name, const char *prefix,
+                       char out[ACCOUNT_NAME_SIZE], struct refusal *refusal);
+/* Who changes something, and why: the token's name, and the member `note`. */
+struct call_actor {
+    struct actor actor; /* its note is NULL for "" */
+    char note[TEXT_FIELD_SIZE];
+};
+void call_actor_read(const struct call *call, const struct fields *fields, struct call_actor *out,
+                     struct refusal *refusal);
+/* The path's id of a hold or charge; 404 with `code` when it cannot be one. */
+const char *call_id(const struct call *call, const char *code, struct refusal *refusal);
+
+/*
+ * The client's idempotency key, from the member `idempotency_key` or the header; `out->key` is NULL
+ * without one. Both and different, or not 1..255 visible ASCII: 400 invalid_field. `fields` NULL:
+ * the header only. The key is borrowed from `fields` or the request. The fingerprint is left to the
+ * caller.
+ */
+void call_idempotency(const struct call *call, const struct fields *fields, struct idempotency *out,
+                      struct refusal *refusal);
+
+bool call_key_valid(const char *key); /* 1..255 visible ASCII */
+#define CALL_KEY_PROBLEM "idempotency_key: has to be 1 to %d visible ASCII characters"
+
+/* The text that a fingerprint is made of: the call and its parsed members, in an order of our own.
+ */
+#define FINGERPRINT_TEXT_SIZE 8192
+struct fingerprint {
+    struct buf text;
+    char storage[FINGERPRINT_TEXT_SIZE];
+};
+void fingerprint_init(struct fingerprint *fingerprint, const char *call);
+void fingerprint_add(struct fingerprint *fingerprint, const char *name, const char *value);
+void fingerprint_add_int(struct fingerprint *fingerprint, const char *name, int64_t value);
+void fingerprint_take(const struct fingerprint *fingerprint, uint8_t out[SHA256_BYTES]);
+
+/* Answer 200 with the bytes of the store (a reply_writer's, now or at an earlier time). */
+void call_reply(struct call *call, const struct result *result, const struct buf *reply);
+/* Append the JSON of `tracker->ledger`'s first account to the answer. */
+void call_add_account(struct call *call, const char *parent);
+/* Load an account into `tracker->ledger`. Refusals: 404 unknown_account, 503. */
+void call_load_account(struct call *call, struct store *store, const char *account,
+                       char parent[ACCOUNT_NAME_SIZE], struct refusal *refusal);
+/* Answer 200 with an account as it is now, unless there is a refusal already. */
+void call_answer_account(struct call *call, const char *account, struct refusal *refusal);
+
+#endif

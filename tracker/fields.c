@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+#include "tracker/fields.h"
+
+#include "common/money.h"
+
+#include <string.h>
+
+#include "common/banned.h"
+
+static void
+refuse(struct refusal *refusal, const char *name, const char *problem)
+{
+    refusal_set(refusal, 400, "invalid_field", "%.64s: %s", name, problem);
+}
+
+void
+fields_read_json(struct fields *fields, const char *text, size_t length, struct refusal *refusal)
+{
+    struct error err;
+
+    *fields = (struct fields){ .root = NULL };
+    if (json_parse(text, length, &fields->root, &err) != STATUS_OK) {
+        refusal_set(refusal, 400, "invalid_json", "The body is not JSON: %s", err.message);
+        return;
+    }
+    fields_borrow(fields, fields->root, refusal);
+}
+
+void
+fields_read_form(struct fields *fields, char *text, size_t length, struct refusal *refusal)
+{
+    struct error err;
+
+    *fields = (struct fields){ .root = NULL };
+    if (form_parse(text, length, &fields->form, &err) != STATUS_OK)
+        refusal_set(refusal, 400, "invalid_field", "%s", err.message);
+}
+
+void
+fields_borrow(struct fields *fields, const struct json *object, struct refusal *refusal)
+{
+    fields->form.count = 0;
+    fields->object = NULL;
+    if (json_type(object) != JSON_OBJECT) {
+        refusal_set(refusal, 400, "invalid_json", "A JSON object is expected here.");
+        return;
+    }
+    fields->object = object;
+}
+
+void
+fields_clear(struct fields *fields)
+{
+    json_free(fields->root);
+    fields->root = NULL;
+    fields->object = NULL;
+    fields->form.count = 0;
+}
+
+struct name_check {
+    const char *const *names;
+    struct refusal *refusal;
+};
+
+static bool
+check_name(const char *name, const struct json *value, void *context)
+{
+    const struct name_check *check = context;
+
+    (void)value;
+    for (const char *const *known = check->names; *known != NULL; known++) {
+        if (strcmp(*known, name) == 0)
+            return true;
+    }
+    refuse(check->refusal, name, "there is no such member");
+    return false;
+}
+
+void
+fields_only(const struct fields *fields, const char *const *names, struct refusal *refusal)
+{
+    struct name_check check = { names, refusal };
+
+    json_each(fields->object, check_name, &check);
+    for (size_t i = 0; i < fields->form.count; i++)
+        (void)check_name(fields->form.pairs[i].name, NULL, &check);
+}
+
+/* The member's value, NULL when it is null or not there (or in a form). */
+static const struct json *
+json_field(const struct fields *fields, const char *name)
+{
+    const struct json *value = json_member(fields->object, name);
+
+    return json_type(value) != JSON_NULL ? value : NULL;
+}
+
+bool
+fields_has(const struct fields *fields, const char *name)
+{
+    return json_field(fields, name) != NULL || form_value(&fields->form, name) != NULL;
+}
+
+const char *
+fields_text(const struct fields *fields, const char *name, struct refusal *refusal)
+{
+    const struct json *value = json_field(fields, name);
+    const char *text;
+
+    if (value == NULL)
+        return form_value(&fields->form, name);
+    text = json_string(value);
+    if (text == NULL)
+        refuse(refusal, name, "has to be a text without NUL");
+    return text;
+}
+
+static bool
+has_control(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return true;
+    }
+    return false;
+}
+
+void
+fields_copy(const struct fields *fields, const char *name, char *out, size_t size,
+            struct refusal *refusal)
+{
+    const char *text = fields_text(fields, name, refusal);
+
+    *out = '\0';
+    if (text == NULL)
+        return;
+    if (has_control(text))
+        refuse(refusal, name, "control characters are not allowed");
+    else if (!text_copy(out, size, text))
+        refusal_set(refusal, 400, "invalid_field", "%.64s: longer than %zu bytes", name, size - 1);
+}
+
+const char *
+fields_decimal(const struct fields *fields, const char *name)
+{
+    const struct json *value = json_field(fields, name);
+    const char *text;
+
+    if (value == NULL)
+        return form_value(&fields->form, name);
+    text = json_type(value) == JSON_NUMBER ? json_number_text(value) : json_string(value);
+    return text != NULL ? text : "";
+}
+
+int64_t
+fields_money(const struct fields *fields, const char *name, struct refusal *refusal)
+{
+    const char *text = fields_decimal(fields, name);
+    int64_t nanos = -1;
+
+    if (text != NULL && !money_parse_usd(text, &nanos))
+        refuse(refusal, name,
+               "has to be USD as a plain decimal with at most nine decimals, 0 to 1000000000");
+    return nanos;
+}
+
+int64_t
+fields_money_required(const struct fields *fields, const char *name, struct refusal *refusal)
+{
+    if (!fields_has(fields, name))
+        refusal_set(refusal, 400, "missing_field", "%s: is needed", name);
+    return fields_money(fields, name, refusal);
+}
+
+int64_t
+fields_time(const struct fields *fields, const char *name, struct refusal *refusal)
+{
+    const char *text = fields_text(fields, name, refusal);
+    int64_t time_us = 0;
+
+    if (text != NULL && !text_to_time_us(text, &time_us))
+        refuse(refusal, name, "has to be an RFC 3339 time such as 2026-11-21T06:12:05Z");
+    return time_us;
+}
+
+int64_t
+fields_number(const struct fields *fields, const char *name, int64_t min, int64_t max,
+              int64_t fallback, struct refusal *refusal)
+{
+    const char *text = fields_decimal(fields, name);
+    int64_t number = fallback;
+
+    if (text != NULL && !text_to_int64(text, min, max, &number))
+        refusal_set(refusal, 400, "invalid_field", "%s: has to be a whole number %lld to %lld",
+                    name, (long long)min, (long long)max);
+    return number;
+}
+
+void
+fields_object(const struct fields *fields, const char *name, struct buf *out,
+              struct refusal *refusal)
+{
+    const struct json *value = json_field(fields, name);
+    const char *text = form_value(&fields->form, name);
+    struct json *owned = NULL;
+
+    if (value == NULL && text == NULL)
+        return;
+    if (value == NULL) {
+        if (json_parse(text, strlen(text), &owned, NULL) != STATUS_OK) {
+            refuse(refusal, name, "has to be a JSON object");
+            return;
+        }
+        value = owned;
+    }
+    if (json_type(value) != JSON_OBJECT)
+        refuse(refusal, name, "has to be a JSON object");
+    else if (out != NULL)
+        json_write(value, out);
+    if (out != NULL && buf_failed(out))
+        refusal_set(refusal, 400, "invalid_field", "%s: longer than %zu bytes as compact JSON",
+                    name, out->size - 1);
+    json_free(owned);
+}
+
+static void
+add_tag(const char *name, const char *tag, struct buf *out, struct refusal *refusal)
+{
+    if (tag == NULL || *tag == '\0' || strchr(tag, ',') != NULL || has_control(tag)) {
+        refuse(refusal, name,
+               "each tag has to be a text that is not empty and has no comma or control character");
+        return;
+    }
+    if (out->length > 0)
+        buf_add_char(out, ',');
+    buf_add(out, tag);
+}
+
+void
+fields_tags(const struct fields *fields, const char *name, struct buf *out, struct refusal *refusal)
+{
+    const struct json *value = json_field(fields, name);
+    const char *text;
+
+    if (json_type(value) == JSON_ARRAY) {
+        for (size_t i = 0; i < json_count(value); i++)
+            add_tag(name, json_string(json_element(value, i)), out, refusal);
+    } else if ((text = fields_text(fields, name, refusal)) != NULL) {
+        if (has_control(text))
+            refuse(refusal, name, "control characters are not allowed");
+        buf_add(out, text);
+    }
+    if (buf_failed(out))
+        refusal_set(refusal, 400, "invalid_field", "%s: longer than %zu bytes together", name,
+                    out->size - 1);
+}
