@@ -53,33 +53,43 @@ call_no_memory(struct refusal *refusal)
     refusal->retry_after_s = 1;
 }
 
-struct store *
-call_store(struct call *call, struct refusal *refusal)
+enum status
+call_open_store(struct call *call, struct store **out, struct error *err)
 {
     struct tracker *tracker = call->tracker;
     const struct settings *settings = tracker->settings;
-    struct error err;
+    const struct store_options options = {
+        .url = settings->store_url,
+        .group = settings->store_group,
+        .policy = &settings->policy,
+        .hold_ttl_us = settings->hold_ttl_us,
+        .charge_on_expiry = settings->charge_on_expiry,
+        .idempotency_ttl_us = settings->idempotency_ttl_us,
+        .create = true,
+    };
+    enum status status = STATUS_OK;
 
-    if (tracker->store == NULL) {
-        struct store_options options = {
-            .url = settings->store_url,
-            .group = settings->store_group,
-            .policy = &settings->policy,
-            .hold_ttl_us = settings->hold_ttl_us,
-            .charge_on_expiry = settings->charge_on_expiry,
-            .idempotency_ttl_us = settings->idempotency_ttl_us,
-            .create = true,
-        };
-
-        if (store_open(&options, &tracker->store, &err) != STATUS_OK) {
-            call_store_failed(call, &err, refusal);
-            return NULL;
-        }
-    }
+    *out = NULL;
+    if (tracker->store == NULL)
+        status = store_open(&options, &tracker->store, err);
+    if (status != STATUS_OK)
+        return status;
     if (!call->clock_read)
         call->now_us = store_now_us(tracker->store, call->now_us);
     call->clock_read = true;
-    return tracker->store;
+    *out = tracker->store;
+    return STATUS_OK;
+}
+
+struct store *
+call_store(struct call *call, struct refusal *refusal)
+{
+    struct store *store;
+    struct error err;
+
+    if (call_open_store(call, &store, &err) != STATUS_OK)
+        call_store_failed(call, &err, refusal);
+    return store;
 }
 
 /* Whole seconds until `time_us`, at least 1; 0 when it never comes. */

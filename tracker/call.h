@@ -35,7 +35,9 @@ struct tracker {
     struct answer answer;
     struct ledger ledger; /* of an account that is read */
     char body[TRACKER_BODY_MAX + 1];
-    char path[TRACKER_TARGET_SIZE];
+    char path[TRACKER_TARGET_SIZE];     /* as it came, for the log */
+    char segments[TRACKER_TARGET_SIZE]; /* cut and decoded */
+    char allow[64];
     char query[TRACKER_TARGET_SIZE];
     char json[ACCOUNT_JSON_SIZE]; /* one answer of the store, or one element of a listing */
 };
@@ -65,6 +67,8 @@ void call_log(const struct call *call, const struct refusal *refusal);
 /* The store, opened when this is the first request that needs it, with `call->now_us` as its clock
  * has it; NULL after a failure, which is then the refusal. */
 struct store *call_store(struct call *call, struct refusal *refusal);
+/* The same with the store's own words. */
+enum status call_open_store(struct call *call, struct store **out, struct error *err) MUST_CHECK;
 /* A store function failed: 503 store_unavailable with Retry-After, and its own words to the log. A
  * store that is not there any more is closed, so that the next request opens it again. */
 void call_store_failed(struct call *call, const struct error *err, struct refusal *refusal);
