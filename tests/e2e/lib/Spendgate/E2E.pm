@@ -579,6 +579,20 @@ END
     return;
 }
 
+# Everything for one kind of web server: the four ways in which conf/ sets up a gate.
+sub server_kinds { return qw(lighttpd lighttpd-sockets authnz-fcgi fcgid) }
+
+sub start_web {
+    my ($self, $kind, %option) = @_;
+    $self->start_clerk unless $self->{pid_of}{clerk};
+    $self->start_tracker unless $kind eq 'lighttpd';
+    return $self->start_lighttpd(%option) if $kind eq 'lighttpd';
+    $self->start_authorizer(listen => $kind eq 'authnz-fcgi' ? 'tcp' : 'unix', workers => $option{workers} // 4)
+      unless $kind eq 'fcgid';
+    return $self->start_lighttpd(%option, external => 1) if $kind eq 'lighttpd-sockets';
+    return $self->start_apache(%option, gate => $kind);
+}
+
 sub start_php {
     my ($self) = @_;
     my $socket = $self->path('run/php.sock');
