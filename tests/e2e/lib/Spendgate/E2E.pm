@@ -54,9 +54,14 @@ sub build_folder {
     croak "spendgate-authorizer is not built; build it, or say where in SPENDGATE_BUILD";
 }
 
-sub checkout { return $top }
+sub is_sanitizer_build {
+    open my $file, '<:raw', build_folder() . '/spendgate-authorizer' or return 0;
+    local $/;
+    return index(<$file>, '__asan_init') >= 0;
+}
 
-# new(plans => TEXT, routes => TEXT, clerk => TEXT, top => TEXT, ledger => TEXT): parts of spendgate.conf.
+# new(plans => TEXT, routes => TEXT, clerk => TEXT, top => TEXT, ledger => TEXT): parts of spendgate.conf;
+# www => FOLDER: the pages; wrap => [COMMAND ...]: runs authorizer and tracker (valgrind).
 sub new {
     my ($class, %option) = @_;
     my $self = bless {
@@ -95,7 +100,7 @@ sub _fill_folder {
     $self->copy_tree("$top/conf", 'conf');
     $self->copy_tree($self->{option}{www} // "$top/tests/e2e/www", 'www');
     $self->_own("$folder/$_") for qw(etc log run store cache tmp);
-    $self->write_file('etc/clerk_secret_key', SECRET_KEY . "\n", 0600);
+    $self->write_file('etc/clerk_secret_key', ($self->{option}{secret_key} // SECRET_KEY) . "\n", 0600);
     return;
 }
 
@@ -405,7 +410,10 @@ sub _start_listening {
     (my $where = $address) =~ s/\Aunix://;
     $self->start(
         $name,
-        [ $self->path("bin/spendgate-$name"), '--config', $self->config, '--listen', $address, '--workers', $workers ],
+        [
+            @{ $self->{option}{wrap} // [] }, $self->path("bin/spendgate-$name"),
+            '--config', $self->config, '--listen', $address, '--workers', $workers
+        ],
         ready => sub { _accepts($where) },
     );
     $self->{"${name}_address"} = $where;
@@ -538,7 +546,9 @@ $load
 LogFormat "%h %u \\"%r\\" %>s %b" plain
 CustomLog "$folder/log/access.log" plain
 ScriptSock "$folder/run/cgid.sock"
-TypesConfig /etc/mime.types
+TypesConfig /dev/null
+AddType text/plain .txt
+AddType text/html .html
 StartServers 2
 ServerLimit 4
 ThreadsPerChild 25

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Runs every test there is and ends with "N passed, N failed", counted from what really ran; exit 1 on any failure.
+# Installs what it needs (as root or through sudo), builds below build/.
+#
+#   ./check.sh           everything
+#   ./check.sh --quick   without the end-to-end tests, valgrind, the demo and distcheck
+set -uo pipefail
+
+top=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/prepare.sh
+. "$top/tests/prepare.sh"
+unset "${!CLERK_@}" "${!SPENDGATE_@}" "${!DEMO_@}"
+export LC_ALL=C.UTF-8
+
+quick=
+case "${1:-}" in
+'') ;;
+--quick) quick=1 ;;
+-h | --help)
+    sed -n '4,8s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+*)
+    say "usage: ./check.sh [--quick]"
+    exit 2
+    ;;
+esac
+
+CHECK_PACKAGES="libcunit1-dev clang clang-format clang-tidy mandoc shellcheck sqlite3 php-cli valgrind xz-utils file"
+# shellcheck disable=SC2086
+need_packages $BUILD_PACKAGES $DEMO_PACKAGES $APACHE_PACKAGES $CHECK_PACKAGES || {
+    echo "0 passed, 1 failed"
+    exit 1
+}
+
+logs=$top/build/logs
+rm -rf "$logs"
+mkdir -p "$logs"
+passed=0 failed=0
+
+# count NAME PASSED FAILED SECONDS: add to the sum and say so.
+count() {
+    passed=$((passed + $2))
+    failed=$((failed + $3))
+    printf '%-34s %5d passed, %d failed  (%d s)\n' "$1" "$2" "$3" "$4"
+}
+
+# step NAME COMMAND ...: one thing that works or does not. Its output is shown when it does not.
+step() {
+    local name=$1 log begin=$SECONDS
+    shift
+    log=$logs/${name//[^A-Za-z0-9]/-}.log
+    if "$@" >"$log" 2>&1; then
+        count "$name" 1 0 $((SECONDS - begin))
+        return 0
+    fi
+    count "$name" 0 1 $((SECONDS - begin))
+    tail -n 200 "$log"
+    return 1
+}
+
+# Sum up what the programs of a `make check` said of themselves ("N passed, N failed" in their logs); a program that
+# says nothing counts as one. A failing result without a counted failure counts as one too.
+unit_tests() {
+    local name=$1 folder=$2 begin=$SECONDS p=0 f=0 line trs result
+    find "$folder" -name '*.trs' -delete
+    make -C "$folder" -k -j "$(nproc)" check >"$logs/$name.log" 2>&1
+    local made=$?
+    while IFS= read -r trs; do
+        result=$(sed -n 's/^:global-test-result: *//p' "$trs")
+        line=$(grep -aoE '[0-9]+ passed, [0-9]+ failed' "${trs%.trs}.log" | tail -n 1)
+        if [ -n "$line" ]; then
+            p=$((p + ${line%% *}))
+            line=${line#*, }
+            f=$((f + ${line%% *}))
+            line=${line%% *}
+        elif [ "$result" = PASS ]; then
+            p=$((p + 1))
+            line=0
+        else
+            line=0
+        fi
+        if [ "$result" != PASS ]; then
+            [ "$line" != 0 ] || f=$((f + 1))
+            printf -- '---- %s: %s\n' "${trs%.trs}" "$result"
+            tail -n 100 "${trs%.trs}.log"
+        fi
+    done < <(find "$folder" -name '*.trs' | sort)
+    if [ "$made" != 0 ] && [ "$f" = 0 ]; then
+        f=1
+        tail -n 100 "$logs/$name.log"
+    fi
+    count "$name" "$p" "$f" $((SECONDS - begin))
+}
+
+# One end-to-end test file: its "ok" and "not ok" lines. A file that ends badly without a "not ok" counts as a failure.
+end_to_end() {
+    local name=$1 folder=$2 file=$3 begin=$SECONDS p f log status
+    log=$logs/$name-$(basename "$file" .t).log
+    SPENDGATE_BUILD=$folder timeout -k 20 600 prove -v --merge "$file" >"$log" 2>&1
+    status=$?
+    p=$(grep -c '^ok ' "$log")
+    f=$(grep -c '^not ok ' "$log")
+    [ "$status" = 0 ] || [ "$f" != 0 ] || f=1
+    [ "$p" != 0 ] || [ "$f" != 0 ] || f=1
+    count "$name $(basename "$file")" "$p" "$f" $((SECONDS - begin))
+    [ "$f" = 0 ] || grep -v '^ok ' "$log" | tail -n 200
+}
+
+step "build with gcc" build "$top/build/gcc" CC=gcc && {
+    unit_tests unit "$top/build/gcc"
+    step "lint" make -C "$top/build/gcc" lint
+}
+step "build with clang" build "$top/build/clang" CC=clang &&
+    step "build the tests with clang" make -C "$top/build/clang" -j "$(nproc)" check TESTS=
+step "build with sanitizers" build "$top/build/sanitizers" CC=gcc --enable-sanitizers &&
+    unit_tests unit-sanitizers "$top/build/sanitizers"
+step "shell scripts" shellcheck -x -P "$top" "$top/demo.sh" "$top/check.sh" "$top/tests/prepare.sh"
+
+if [ -z "$quick" ]; then
+    for file in "$top"/tests/e2e/*.t; do
+        end_to_end e2e "$top/build/gcc" "$file"
+    done
+    for file in caps clerk failures tracker operator; do
+        end_to_end e2e-sanitizers "$top/build/sanitizers" "$top/tests/e2e/$file.t"
+    done
+    step "demo" "$top/demo.sh"
+    step "demo behind Apache" "$top/demo.sh" --apache
+    step "distcheck" make -C "$top/build/gcc" distcheck TESTS= DISTCHECK_CONFIGURE_FLAGS=--disable-silent-rules
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
