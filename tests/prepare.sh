@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Sourced by demo.sh and check.sh: Debian packages and out-of-tree builds. Needs `top`, the checkout.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 
 BUILD_PACKAGES="gcc libc6-dev make autoconf automake pkg-config libfcgi-dev libsqlite3-dev libcurl4-openssl-dev \
 libjson-c-dev libconfuse-dev libssl-dev tzdata"

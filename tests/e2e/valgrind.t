@@ -13,8 +13,8 @@ my $plans = <<'END';
 plan "free" { budget "month" { limit_usd = "0.10"  period = "month" }  hold_usd = "0.05" }
 default_plan = "free"
 END
-my @valgrind = qw(valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect
-  --errors-for-leak-kinds=definite,indirect --error-exitcode=99);
+my @valgrind = split / /, 'valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect'
+  . ' --errors-for-leak-kinds=definite,indirect --error-exitcode=99';
 my $gate = Spendgate::E2E->new(plans => $plans, clerk => 'timeout = "20s"  connect_timeout = "5s"', wrap => \@valgrind);
 $gate->start_web('lighttpd-sockets', workers => 1);
 
