@@ -163,18 +163,18 @@ int ledger_payer(const struct ledger *ledger);
 
 /*
  * Give every line its rule: a limit (and `enforce`) set by hand wins, else `plan`'s budget of the
- * same account and spec, else none (only counted). Credit and carry are set to 0; the store adds
- * them. A budget of the plan that has no line yet gets a new one behind the others (id 0, created
- * `now_us`, no period: the store sets the period and what the journal holds). PER_ORG without an
- * organization counts on the subject, so that no caller escapes a cap; PER_KEY without a key, as
- * PER_SUBJECT without a subject, does not apply. Two budgets of the plan that meet on one line:
- * hard before warn before off, then the smaller limit. `plan` may be NULL (hand-set limits only).
- * Errors: STATUS_OVERFLOW (more than LEDGER_LINES_MAX lines).
+ * same account and spec, else none (only counted). Credit and carry are the store's and stay
+ * as they are. A budget of the plan that has no line yet gets a new one behind the others (id 0,
+ * created `now_us`, no period: the store sets the period and what the journal holds). PER_ORG
+ * without an organization counts on the subject, so that no caller escapes a cap; PER_KEY without a
+ * key, as PER_SUBJECT without a subject, does not apply. Two budgets of the plan that meet on one
+ * line: hard before warn before off, then the smaller limit. `plan` may be NULL (hand-set limits
+ * only). Errors: STATUS_OVERFLOW (more than LEDGER_LINES_MAX lines).
  */
 enum status ledger_bind(struct ledger *ledger, const struct plan *plan, int64_t now_us,
                         struct error *err) MUST_CHECK;
 
-/* limit = base + credits - carry, never below 0. Only for a line that is `limited`. */
+/* limit = base + credits - carry, in 0..MONEY_MAX_NANOS. Only for a line that is `limited`. */
 int64_t ledger_limit(const struct budget_line *line);
 /* limit - spent - held, or 0. */
 int64_t ledger_remaining(const struct budget_line *line);
@@ -241,9 +241,9 @@ struct admission_event {
     int64_t hold_ttl_us;
     /* An earlier call of this client request was counted, and placed `earlier` (NULL: no hold).
      * While that hold lives, nothing is counted or placed again and budgets and concurrency, which
-     * it holds its place in, are not asked; without a hold the rates are not asked. Every other
-     * check runs. Once it is settled, voided, expired or past its time, the call counts like a
-     * first one. */
+     * it holds its place in, are not asked; without a hold the rates are not asked (and one that is
+     * due by now is placed). Every other check runs. Once the hold is settled, voided, expired or
+     * past its time, the call counts like a first one. */
     bool repeated;
     const struct hold *earlier;
 };

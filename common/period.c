@@ -347,19 +347,44 @@ hour_end(const struct zone *zone, int64_t t)
 
 /* --------------------------------------------------------------------------------------------- */
 
-enum status
-period_containing(const struct period_spec *spec, int64_t at_us, struct period *out,
-                  struct error *err)
+/* The period in seconds that contains the second `t`. */
+static void
+bounds_at(const struct zone *zone, const struct period_spec *spec, int64_t t, int64_t *start,
+          int64_t *end)
 {
-    int64_t t = at_us / US_PER_SECOND, start, end, first, next;
-    enum status status;
-    struct zone zone;
+    int64_t first, next;
 
-    *out = (struct period){ 0 };
+    if (spec->kind == PERIOD_HOUR) {
+        *start = hour_start(zone, t);
+        *end = hour_end(zone, t);
+        return;
+    }
+    date_bounds(spec, date_at(zone, t), &first, &next);
+    *start = date_start(zone, first);
+    *end = date_start(zone, next);
+}
+
+static enum status
+arguments_check(const struct period_spec *spec, int64_t at_us, struct error *err)
+{
     if (spec->kind < PERIOD_HOUR || spec->kind > PERIOD_NONE)
         return error_set(err, STATUS_INVALID, "period: %d is no kind of period", (int)spec->kind);
     if (at_us < 0 || at_us >= AT_END_US)
         return error_set(err, STATUS_INVALID, "period: the time is outside the years 1970 to 9998");
+    return STATUS_OK;
+}
+
+enum status
+period_containing(const struct period_spec *spec, int64_t at_us, struct period *out,
+                  struct error *err)
+{
+    enum status status = arguments_check(spec, at_us, err);
+    int64_t start, end;
+    struct zone zone;
+
+    *out = (struct period){ 0 };
+    if (status != STATUS_OK)
+        return status;
     if (spec->kind == PERIOD_NONE) {
         out->end_us = PERIOD_NEVER_US;
         return STATUS_OK;
@@ -367,16 +392,37 @@ period_containing(const struct period_spec *spec, int64_t at_us, struct period *
     status = zone_enter(&zone, spec->timezone, err);
     if (status != STATUS_OK)
         return status;
-    if (spec->kind == PERIOD_HOUR) {
-        start = hour_start(&zone, t);
-        end = hour_end(&zone, t);
-    } else {
-        date_bounds(spec, date_at(&zone, t), &first, &next);
-        start = date_start(&zone, first);
-        end = date_start(&zone, next);
-    }
+    bounds_at(&zone, spec, at_us / US_PER_SECOND, &start, &end);
     zone_leave(&zone);
     out->start_us = start * US_PER_SECOND;
     out->end_us = end * US_PER_SECOND;
+    return STATUS_OK;
+}
+
+enum status
+period_count(const struct period_spec *spec, int64_t from_us, int64_t until_us, int64_t max,
+             int64_t *count, struct error *err)
+{
+    enum status status = arguments_check(spec, from_us, err);
+    int64_t start, end;
+    struct zone zone;
+
+    *count = 0;
+    if (status == STATUS_OK)
+        status = arguments_check(spec, until_us, err);
+    if (status != STATUS_OK || spec->kind == PERIOD_NONE || until_us <= from_us)
+        return status;
+    status = zone_enter(&zone, spec->timezone, err);
+    if (status != STATUS_OK)
+        return status;
+    bounds_at(&zone, spec, from_us / US_PER_SECOND, &start, &end);
+    if (start * US_PER_SECOND < from_us)
+        start = end;
+    while (*count < max && start * US_PER_SECOND < until_us) {
+        bounds_at(&zone, spec, start, &start, &end);
+        start = end;
+        ++*count;
+    }
+    zone_leave(&zone);
     return STATUS_OK;
 }

@@ -64,5 +64,11 @@ bool period_timezone_known(const char *name);
  */
 enum status period_containing(const struct period_spec *spec, int64_t at_us, struct period *out,
                               struct error *err) MUST_CHECK;
+/*
+ * How many periods begin in [`from_us`, `until_us`), counted up to `max` >= 0. 0 for PERIOD_NONE.
+ * Arguments and errors as above.
+ */
+enum status period_count(const struct period_spec *spec, int64_t from_us, int64_t until_us,
+                         int64_t max, int64_t *count, struct error *err) MUST_CHECK;
 
 #endif
