@@ -1,1 +1,49 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * How often this host may call Clerk, counted for all its processes in the cache file: a rate
+ * (GCRA) of which a part is reserved for credentials that were valid before, the pause that a 429
+ * asks for, and a circuit breaker. When the file cannot be used, each process counts for itself.
+ * Source: design document, section 6; clerk-api document, section 8.
+ */
+#ifndef SPENDGATE_CLERK_QUOTA_H
+#define SPENDGATE_CLERK_QUOTA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "authorizer/verification_cache.h"
+#include "common/policy.h"
+
+#define QUOTA_RESERVED_PERCENT 20 /* for credentials that were valid before */
+#define BREAKER_FAILURES 5        /* in a row open it */
+#define BREAKER_OPEN_US (10 * US_PER_SECOND)
+#define BREAKER_PROBE_US (5 * US_PER_SECOND)     /* a probe not heard of for so long is given up */
+#define QUOTA_PAUSE_MAX_US (300 * US_PER_SECOND) /* longest Retry-After that is believed */
+
+struct clerk_quota;
+
+/* `cache` and `rate` are borrowed until clerk_quota_close. Errors: STATUS_NO_MEMORY. */
+enum status clerk_quota_open(struct verification_cache *cache, const struct rate *rate,
+                             struct clerk_quota **out, struct error *err) MUST_CHECK;
+void clerk_quota_close(struct clerk_quota *quota); /* NULL is fine */
+
+enum quota_answer {
+    QUOTA_PAUSED = 0, /* Clerk said 429, or the rate is used up */
+    QUOTA_BROKEN,     /* the breaker is open: Clerk does not answer */
+    QUOTA_GRANTED,    /* call, and report what came of it */
+};
+
+/* May one call be made now? `known`: the credential was valid before. When not granted,
+ * `retry_after_us` says when to ask again. */
+enum quota_answer clerk_quota_take(struct clerk_quota *quota, bool known, int64_t boot_us,
+                                   int64_t *retry_after_us) MUST_CHECK;
+
+enum quota_report {
+    QUOTA_CALL_FAILED = 0, /* no answer, or one that says Clerk is not well */
+    QUOTA_CALL_ANSWERED,
+    QUOTA_CALL_LIMITED, /* 429: nobody calls before `retry_after_us` is over */
+};
+void clerk_quota_report(struct clerk_quota *quota, enum quota_report report, int64_t retry_after_us,
+                        int64_t boot_us);
+
+#endif
