@@ -18,16 +18,18 @@ missing_packages() {
 }
 
 policy=/usr/sbin/policy-rc.d
+policy_mark='# made by spendgate while it installs packages; may be removed'
 policy_file=
 
 # A package that brings a server would start it. While we install, nothing may be started (policy-rc.d says 101);
 # what was there before comes back, however we end.
 forbid_starting() {
-    if [ -e "$policy" ] || [ -L "$policy" ]; then
+    # One of ours is left from a run that was killed; what it had put aside is still aside.
+    if { [ -e "$policy" ] || [ -L "$policy" ]; } && ! grep -qsF "$policy_mark" "$policy"; then
         $as_root mv -f "$policy" "$policy.before-spendgate" || return 1
     fi
     policy_file=$(mktemp) || return 1
-    printf '#!/bin/sh\nexit 101\n' >"$policy_file"
+    printf '#!/bin/sh\n%s\nexit 101\n' "$policy_mark" >"$policy_file"
     $as_root install -m 0755 "$policy_file" "$policy"
 }
 

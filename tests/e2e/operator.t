@@ -44,7 +44,7 @@ text('budget topup', qr/./, 'budget', 'topup', $tina, '0.25');
 is $gate->budget($tina)->{limit_usd}, '0.75', 'a top-up on it';
 text('budget clear', qr/./, 'budget', 'clear', $tina, 'month');
 is $gate->budget($tina)->{limit_usd}, '1.25', 'back to the plan, and the top-up stays';
-text('token new', qr/sha256/, 'token', 'new', 'second', '--role', 'read');
+text('token new', qr/sha256/, 'token', 'new', '--name', 'second', '--role', 'read');
 
 my ($code, $out, $err) = $gate->cli('account', 'show', 'user_nobody');
 is $code, 1, 'an unknown account is 1';
