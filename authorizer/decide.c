@@ -460,10 +460,19 @@ make_request_id(char out[REQUEST_ID_SIZE])
     assert(!buf_failed(&id));
 }
 
+/* mod_fcgid adds the variables of every answer to those of the answers before. mod_authnz_fcgi does
+ * not: after an internal redirect it has none but those of this answer, and without a subject it
+ * refuses. */
+static bool
+keeps_earlier_variables(const struct question *question)
+{
+    return question->apache_role == NULL || strcmp(question->apache_role, "AUTHENTICATOR") != 0;
+}
+
 static bool
 write_allow(struct hearing *hearing, struct buf *out)
 {
-    if (hearing->redirected) {
+    if (hearing->redirected && keeps_earlier_variables(hearing->question)) {
         answer_allow_bare(out);
         return true;
     }
@@ -524,6 +533,7 @@ read_question(const struct request *request, struct question *out)
     out->target = request_param(request, "REQUEST_URI");
     out->route = request_param(request, "SPENDGATE_ROUTE");
     out->unique_id = request_param(request, "UNIQUE_ID");
+    out->apache_role = request_param(request, "FCGI_APACHE_ROLE");
     out->subject = request_param(request, "SPENDGATE_SUBJECT");
     out->redirected_subject = request_param(request, "REDIRECT_SPENDGATE_SUBJECT");
     out->hold_id = request_param(request, "SPENDGATE_HOLD_ID");

@@ -44,6 +44,7 @@ struct question {
     const char *target; /* REQUEST_URI */
     const char *route;  /* SPENDGATE_ROUTE */
     const char *unique_id;
+    const char *apache_role;                  /* FCGI_APACHE_ROLE: which of Apache's modules asks */
     const char *subject, *redirected_subject; /* [REDIRECT_]SPENDGATE_SUBJECT */
     const char *hold_id, *redirected_hold_id; /* [REDIRECT_]SPENDGATE_HOLD_ID */
     const char *remote, *forwarded;           /* REMOTE_ADDR, HTTP_X_FORWARDED_FOR */
