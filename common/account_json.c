@@ -283,7 +283,7 @@ account_json_add_hold(struct buf *out, const struct hold *hold, const char *acco
 void
 account_json_add_hold_budgets(struct buf *out, const struct hold *hold, const struct ledger *ledger)
 {
-    int payer = ledger->subject >= 0 ? ledger->subject : ledger->key;
+    int payer = ledger_payer(ledger);
 
     add_hold_members(out, hold, payer >= 0 ? ledger->accounts[payer].name : NULL);
     buf_add(out, ",\"budgets\":");

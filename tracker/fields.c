@@ -116,10 +116,16 @@ fields_text(const struct fields *fields, const char *name, struct refusal *refus
 }
 
 static bool
+is_control(char c)
+{
+    return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
+static bool
 has_control(const char *text)
 {
     for (; *text != '\0'; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+        if (is_control(*text))
             return true;
     }
     return false;
@@ -223,17 +229,36 @@ fields_object(const struct fields *fields, const char *name, struct buf *out,
     json_free(owned);
 }
 
+/* One tag of `length` bytes. */
 static void
-add_tag(const char *name, const char *tag, struct buf *out, struct refusal *refusal)
+add_tag(const char *name, const char *tag, size_t length, struct buf *out, struct refusal *refusal)
 {
-    if (tag == NULL || *tag == '\0' || strchr(tag, ',') != NULL || has_control(tag)) {
+    bool good = length > 0 && memchr(tag, ',', length) == NULL;
+
+    for (size_t i = 0; i < length; i++)
+        good = good && !is_control(tag[i]);
+    if (!good) {
         refuse(refusal, name,
                "each tag has to be a text that is not empty and has no comma or control character");
         return;
     }
     if (out->length > 0)
         buf_add_char(out, ',');
-    buf_add(out, tag);
+    buf_add_bytes(out, tag, length);
+}
+
+/* "a,b" as two tags; an empty text is none. */
+static void
+add_tag_list(const char *name, const char *text, struct buf *out, struct refusal *refusal)
+{
+    for (; *text != '\0' && !refused(refusal);) {
+        size_t length = strcspn(text, ",");
+
+        add_tag(name, text, length, out, refusal);
+        text += length;
+        if (*text == ',' && *++text == '\0')
+            refuse(refusal, name, "a comma at the end");
+    }
 }
 
 void
@@ -243,12 +268,12 @@ fields_tags(const struct fields *fields, const char *name, struct buf *out, stru
     const char *text;
 
     if (json_type(value) == JSON_ARRAY) {
-        for (size_t i = 0; i < json_count(value); i++)
-            add_tag(name, json_string(json_element(value, i)), out, refusal);
+        for (size_t i = 0; i < json_count(value); i++) {
+            text = json_string(json_element(value, i));
+            add_tag(name, text != NULL ? text : "", text != NULL ? strlen(text) : 0, out, refusal);
+        }
     } else if ((text = fields_text(fields, name, refusal)) != NULL) {
-        if (has_control(text))
-            refuse(refusal, name, "control characters are not allowed");
-        buf_add(out, text);
+        add_tag_list(name, text, out, refusal);
     }
     if (buf_failed(out))
         refusal_set(refusal, 400, "invalid_field", "%s: longer than %zu bytes together", name,
