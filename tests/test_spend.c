@@ -164,6 +164,8 @@ test_exactly_one_cost_is_needed(void)
     CHECK_REFUSED(400, "invalid_field", "cost_usd: only one of");
     parse_json("{}");
     CHECK_REFUSED(400, "missing_field", "cost_usd: ");
+    parse_json("{\"subject\":\"u\",\"cost_usd\":null}");
+    CHECK_REFUSED(400, "invalid_cost", "cost_usd: null");
 }
 
 static void

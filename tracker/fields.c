@@ -101,6 +101,12 @@ fields_has(const struct fields *fields, const char *name)
     return json_field(fields, name) != NULL || form_value(&fields->form, name) != NULL;
 }
 
+bool
+fields_is_null(const struct fields *fields, const char *name)
+{
+    return json_has(fields->object, name) && json_field(fields, name) == NULL;
+}
+
 const char *
 fields_text(const struct fields *fields, const char *name, struct refusal *refusal)
 {

@@ -36,6 +36,7 @@ void fields_clear(struct fields *fields);
  * not be taken for a missing one. */
 void fields_only(const struct fields *fields, const char *const *names, struct refusal *refusal);
 bool fields_has(const struct fields *fields, const char *name);
+bool fields_is_null(const struct fields *fields, const char *name); /* a JSON null stands there */
 
 /* The text of a member, NULL when it is not there. 400 invalid_field when it is no string. */
 const char *fields_text(const struct fields *fields, const char *name, struct refusal *refusal);

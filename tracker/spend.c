@@ -67,7 +67,10 @@ read_cost(const struct fields *fields, int64_t max_nanos, struct spend_post *out
     bool usage = fields_has(fields, "usage");
     int given = usd + cents + usage;
 
-    if (given == 0)
+    /* A null beside another cost is none; alone it is a cost that was forgotten. */
+    if (given == 0 && fields_is_null(fields, "cost_usd"))
+        refusal_set(refusal, 400, "invalid_cost", "cost_usd: null is no amount");
+    else if (given == 0)
         refusal_set(refusal, 400, "missing_field",
                     "cost_usd: one of cost_usd, cost_cents and usage is needed");
     else if (given > 1)
