@@ -117,7 +117,7 @@ struct store_load {
     struct charge_row charge;
     int64_t refunded_nanos; /* taken back of that charge so far */
     bool admission_found;   /* and not past its time at now_us */
-    int64_t admission_hold; /* hold.id; 0: counted without a hold */
+    int64_t admission_hold; /* hold.id, which is then in `hold`; 0: counted without a hold */
     /* The earliest expires_us of a live hold; INT64_MAX: there is none. Asked for only when
      * `want_expiry`. */
     bool want_expiry;
@@ -188,6 +188,11 @@ struct store_ops {
     enum status (*chain_intern)(struct store_backend *backend, const char *spec,
                                 const struct chain_member *members, size_t count, int64_t payer_id,
                                 bool create, int64_t *id, struct error *err);
+    /* The organization of the newest chain that holds this key (or, with "" for it, this subject), for a
+     * post that cannot know it; "" when there is none. */
+    enum status (*organization_last_seen)(struct store_backend *backend, const char *key_id,
+                                          const char *subject, char out[ACCOUNT_NAME_SIZE],
+                                          struct error *err);
     enum status (*load)(struct store_backend *backend, struct store_load *load, struct error *err);
     /* Append the lines of ledger->accounts[index], as `load` does. */
     enum status (*load_lines)(struct store_backend *backend, struct ledger *ledger, int index,

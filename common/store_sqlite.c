@@ -63,6 +63,7 @@ enum statement {
     SQL_OLDEST,
     SQL_RATE,
     SQL_HOLD,
+    SQL_HOLD_BY_ID,
     SQL_CHARGE,
     SQL_REFUNDED,
     SQL_ADMISSION,
@@ -72,6 +73,7 @@ enum statement {
     SQL_CHAIN_FIND,
     SQL_CHAIN_INSERT,
     SQL_CHAIN_MEMBER,
+    SQL_ORGANIZATION,
     SQL_SPENT,
     SQL_HELD,
     SQL_CREDIT_SUM,
@@ -143,6 +145,8 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_RATE] = "SELECT tat_ns FROM rate WHERE account_id = ?1 AND name = ?2",
     [SQL_HOLD] = "SELECT " HOLD_COLUMNS ", c.amount_nanos FROM hold h "
                  "LEFT JOIN charge c ON c.id = h.charge_id WHERE h.id = ?1 AND h.nonce = ?2",
+    [SQL_HOLD_BY_ID] = "SELECT " HOLD_COLUMNS ", c.amount_nanos FROM hold h "
+                       "LEFT JOIN charge c ON c.id = h.charge_id WHERE h.id = ?1",
     [SQL_CHARGE] = "SELECT " CHARGE_COLUMNS " " CHARGE_FROM "WHERE c.id = ?1 AND c.nonce = ?2",
     [SQL_REFUNDED] = "SELECT coalesce(sum(amount_nanos), 0) FROM charge WHERE refund_of = ?1 "
                      "AND refund_of <> 0",
@@ -154,6 +158,11 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_CHAIN_INSERT] = "INSERT INTO chain (spec, payer_id) VALUES (?1, ?2)",
     [SQL_CHAIN_MEMBER] = "INSERT INTO chain_account (chain_id, position, account_id, roles) "
                          "VALUES (?1, ?2, ?3, ?4)",
+    [SQL_ORGANIZATION] =
+        "SELECT coalesce((SELECT o.name FROM chain_account n JOIN account o ON o.id = n.account_id "
+        "WHERE n.chain_id = m.chain_id AND n.roles & 4), '') FROM account a JOIN chain_account m "
+        "ON m.account_id = a.id WHERE a.name = ?1 AND m.roles & ?2 ORDER BY m.chain_id DESC LIMIT "
+        "1",
     [SQL_SPENT] = "SELECT coalesce(sum(CASE c.kind WHEN 1 THEN -c.amount_nanos ELSE c.amount_nanos "
                   "END), 0) FROM chain_account m JOIN charge c ON c.chain_id = m.chain_id "
                   "WHERE m.account_id = ?1 AND c.at_us >= ?2 AND c.at_us < ?3",
@@ -1423,6 +1432,34 @@ sqlite_chain_intern(struct store_backend *backend, const char *spec,
     return status;
 }
 
+static enum status
+sqlite_organization_last_seen(struct store_backend *backend, const char *key_id,
+                              const char *subject, char out[ACCOUNT_NAME_SIZE], struct error *err)
+{
+    struct sqlite_store *s = sqlite_of(backend);
+    char name[ACCOUNT_NAME_SIZE + 4];
+    struct buf text;
+    sqlite3_stmt *stmt;
+    bool row;
+    enum status status = prepared(s, SQL_ORGANIZATION, &stmt, err);
+
+    out[0] = '\0';
+    if (status != STATUS_OK)
+        return status;
+    buf_init(&text, name, sizeof(name));
+    buf_add_format(&text, "%s%s", key_id[0] != '\0' ? "key:" : "",
+                   key_id[0] != '\0' ? key_id : subject);
+    bind_text(stmt, 1, name);
+    sqlite3_bind_int(stmt, 2, key_id[0] != '\0' ? CHAIN_KEY : CHAIN_SUBJECT);
+    status = next(s, stmt, &row, "find an organization", err);
+    if (status != STATUS_OK || !row)
+        return status;
+    if (!column_text(stmt, 0, out, ACCOUNT_NAME_SIZE))
+        return too_long(s, stmt, err);
+    sqlite3_reset(stmt);
+    return STATUS_OK;
+}
+
 /* The line in columns `first`.. with its period, appended to the ledger. */
 static enum status
 append_line(struct sqlite_store *s, sqlite3_stmt *stmt, int first, int account, int64_t at_us,
@@ -1519,6 +1556,21 @@ sqlite_load_lines(struct store_backend *backend, struct ledger *ledger, int inde
 }
 
 static enum status
+read_one_hold(struct sqlite_store *s, sqlite3_stmt *stmt, struct store_load *load,
+              struct error *err)
+{
+    enum status status = next(s, stmt, &load->hold_found, "read a hold", err);
+
+    if (status != STATUS_OK || !load->hold_found)
+        return status;
+    if (!read_hold(stmt, 0, &load->hold))
+        return too_long(s, stmt, err);
+    load->hold.charged_nanos = sqlite3_column_int64(stmt, HOLD_WIDTH);
+    sqlite3_reset(stmt);
+    return STATUS_OK;
+}
+
+static enum status
 load_hold(struct sqlite_store *s, struct store_load *load, struct error *err)
 {
     sqlite3_stmt *stmt;
@@ -1528,14 +1580,7 @@ load_hold(struct sqlite_store *s, struct store_load *load, struct error *err)
         return status;
     sqlite3_bind_int64(stmt, 1, load->hold_id);
     sqlite3_bind_int64(stmt, 2, (int64_t)load->hold_nonce);
-    status = next(s, stmt, &load->hold_found, "read a hold", err);
-    if (status != STATUS_OK || !load->hold_found)
-        return status;
-    if (!read_hold(stmt, 0, &load->hold))
-        return too_long(s, stmt, err);
-    load->hold.charged_nanos = sqlite3_column_int64(stmt, HOLD_WIDTH);
-    sqlite3_reset(stmt);
-    return STATUS_OK;
+    return read_one_hold(s, stmt, load, err);
 }
 
 static enum status
@@ -1600,7 +1645,13 @@ load_admission(struct sqlite_store *s, struct store_load *load, struct error *er
     status = one_int(s, stmt, -1, &hold, "read an admission", err);
     load->admission_found = status == STATUS_OK && hold >= 0;
     load->admission_hold = load->admission_found ? hold : 0;
-    return status;
+    if (load->admission_hold == 0)
+        return status;
+    status = prepared(s, SQL_HOLD_BY_ID, &stmt, err);
+    if (status != STATUS_OK)
+        return status;
+    sqlite3_bind_int64(stmt, 1, load->admission_hold);
+    return read_one_hold(s, stmt, load, err);
 }
 
 static enum status
@@ -2548,6 +2599,7 @@ const struct store_ops store_sqlite_ops = {
     .accounts_find = sqlite_accounts_find,
     .account_get = sqlite_account_get,
     .chain_intern = sqlite_chain_intern,
+    .organization_last_seen = sqlite_organization_last_seen,
     .load = sqlite_load,
     .load_lines = sqlite_load_lines,
     .journal_sum = sqlite_journal_sum,

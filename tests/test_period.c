@@ -400,6 +400,37 @@ test_an_unknown_zone_or_kind_is_refused(void)
 }
 
 static void
+test_count_takes_the_periods_that_begin_in_the_span(void)
+{
+    struct period_spec spec = spec_of(PERIOD_DAY, "Pacific/Apia");
+    const int64_t from_us = at("2011-12-29T10:00:00Z"), until_us = at("2012-01-01T10:00:00Z");
+    int64_t count = -1;
+    struct error err;
+
+    CHECK_STATUS(STATUS_OK, period_count(&spec, from_us, until_us, 99, &count, &err), &err);
+    CHECK_INT("a date was skipped", 3, count);
+    CHECK_STATUS(STATUS_OK, period_count(&spec, from_us + 1, until_us + 1, 99, &count, &err), &err);
+    CHECK_INT("the first has begun, another begins", 3, count);
+    CHECK_STATUS(STATUS_OK, period_count(&spec, from_us, until_us, 2, &count, &err), &err);
+    CHECK_INT("up to", 2, count);
+    CHECK_STATUS(STATUS_OK, period_count(&spec, from_us, from_us, 99, &count, &err), &err);
+    CHECK_INT("empty", 0, count);
+    CHECK_STATUS(STATUS_OK, period_count(&spec, from_us + 1, from_us + 2, 99, &count, &err), &err);
+    CHECK_INT("inside one", 0, count);
+    spec.kind = PERIOD_HOUR;
+    CHECK_STATUS(STATUS_OK, period_count(&spec, from_us, until_us, 99, &count, &err), &err);
+    CHECK_INT("hours", 72, count);
+    spec.kind = PERIOD_NONE;
+    CHECK_STATUS(STATUS_OK, period_count(&spec, from_us, until_us, 99, &count, &err), &err);
+    CHECK_INT("none begins", 0, count);
+    spec = spec_of(PERIOD_DAY, "Mars/Olympus");
+    CHECK_STATUS(STATUS_INVALID, period_count(&spec, from_us, until_us, 99, &count, &err), &err);
+    CHECK_STATUS(STATUS_INVALID, period_count(&spec, -1, until_us, 99, &count, &err), &err);
+    CHECK_STATUS(STATUS_INVALID, period_count(&spec, from_us, -1, 99, &count, &err), &err);
+    CHECK_STRING("message", "period: the time is outside the years 1970 to 9998", err.message);
+}
+
+static void
 test_the_process_keeps_its_own_zone(void)
 {
     struct period_spec spec = spec_of(PERIOD_DAY, "Asia/Tokyo");
@@ -466,6 +497,7 @@ main(void)
         CHECK_TEST(test_the_first_period_may_begin_before_1970),
         CHECK_TEST(test_the_last_year_is_9998),
         CHECK_TEST(test_an_unknown_zone_or_kind_is_refused),
+        CHECK_TEST(test_count_takes_the_periods_that_begin_in_the_span),
         CHECK_TEST(test_the_process_keeps_its_own_zone),
         CHECK_TEST(test_running_out_of_memory_is_an_error_and_leaves_no_other_zone),
     };

@@ -2,6 +2,8 @@
 /* spendgate-tracker: spend in, balance out. The calls are in router.c. */
 #include "tracker/router.h"
 
+#include "common/banned.h"
+
 int
 main(int argc, char **argv)
 {
