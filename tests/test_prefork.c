@@ -455,13 +455,15 @@ start(struct fixture *f)
     close(f->log[1]);
 }
 
+/* The exit code, or -signal; -1000 when it does not end. */
 static int
 wait_for(pid_t pid)
 {
     int64_t end_ms = client_now_ms() + PATIENCE_MS;
     int status;
+    pid_t ended;
 
-    while (waitpid(pid, &status, WNOHANG) == 0) {
+    while ((ended = waitpid(pid, &status, WNOHANG)) == 0) {
         if (client_now_ms() > end_ms) {
             kill(pid, SIGKILL);
             waitpid(pid, &status, 0);
@@ -469,7 +471,18 @@ wait_for(pid_t pid)
         }
         poll(NULL, 0, 2);
     }
+    if (ended != pid)
+        abort();
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void
+clean(struct fixture *f)
+{
+    close(f->listen_fd);
+    close(f->log[0]);
+    munmap(f->starts, sizeof(int));
+    tear_down();
 }
 
 static void
@@ -477,10 +490,7 @@ finish(struct fixture *f)
 {
     kill(f->master, SIGTERM);
     CHECK_INT("the master's exit", 0, wait_for(f->master));
-    close(f->listen_fd);
-    close(f->log[0]);
-    munmap(f->starts, sizeof(int));
-    tear_down();
+    clean(f);
 }
 
 static bool
@@ -616,7 +626,7 @@ test_stop_signals_finish_the_request_in_hand(void)
         close(fd);
         CHECK_INT("exit", 0, wait_for(f.master));
         CHECK_INT("no child is left", -1, kill(pid, 0));
-        finish(&f);
+        clean(&f);
     }
 }
 
@@ -635,7 +645,7 @@ test_a_child_that_does_not_end_is_killed_after_ten_seconds(void)
     CHECK_TRUE("not before", client_now_ms() - start_ms >= 9900);
     CHECK_TRUE("soon after", client_now_ms() - start_ms < 13000);
     CHECK_TRUE("logged", log_has(&f, "event=child_killed"));
-    finish(&f);
+    clean(&f);
 }
 
 static void
@@ -733,13 +743,12 @@ test_children_end_when_the_master_is_killed(void)
     kill(f.master, SIGKILL);
     CHECK_INT("killed", -SIGKILL, wait_for(f.master));
     close(f.listen_fd);
+    f.listen_fd = -1;
     /* An orphan may stay a zombie when nobody reaps it, so look for its socket instead. */
     while (ask(&pid, &generation) && client_now_ms() < end_ms)
         poll(NULL, 0, 2);
     CHECK_FALSE("nobody serves", ask(&pid, &generation));
-    close(f.log[0]);
-    munmap(f.starts, sizeof(int));
-    tear_down();
+    clean(&f);
 }
 
 static void

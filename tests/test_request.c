@@ -213,8 +213,9 @@ wait_for(pid_t pid)
 {
     int64_t end_ms = client_now_ms() + CLIENT_PATIENCE_S * 1000;
     int status;
+    pid_t ended;
 
-    while (waitpid(pid, &status, WNOHANG) == 0) {
+    while ((ended = waitpid(pid, &status, WNOHANG)) == 0) {
         if (client_now_ms() > end_ms) {
             kill(pid, SIGKILL);
             waitpid(pid, &status, 0);
@@ -222,6 +223,8 @@ wait_for(pid_t pid)
         }
         poll(NULL, 0, 1);
     }
+    if (ended != pid)
+        abort();
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
