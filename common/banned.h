@@ -6,6 +6,7 @@
 #ifndef SPENDGATE_BANNED_H
 #define SPENDGATE_BANNED_H
 
+#undef sprintf /* a macro of a fortified stdio.h, which clang would warn of */
 #pragma GCC poison sprintf vsprintf strcpy strcat strncpy strncat stpcpy strtok gets
 #pragma GCC poison atoi atol atoll atof strtol strtoll strtoul strtoull strtod strtof sscanf
 #pragma GCC poison gmtime localtime ctime asctime mktime tmpnam tempnam mktemp
