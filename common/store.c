@@ -2316,6 +2316,7 @@ record_refund(struct store *s, int64_t amount_nanos, const char *token, const ch
     row.charge.created_us = c->now_us;
     row.charge.occurred_us = 0;
     row.charge.refund_of = of->charge.id;
+    row.charge.refund_of_nonce = of->charge.nonce;
     row.charge.metadata[0] = '\0';
     if (!copy_name(row.charge.token, sizeof(row.charge.token), token) ||
         !copy_name(row.charge.note, sizeof(row.charge.note), note))

@@ -127,7 +127,8 @@ enum statement {
     "(SELECT a.name FROM chain n JOIN account a ON a.id = n.payer_id WHERE n.id = c.chain_id), " \
     "(SELECT substr(a.name, 5) FROM chain_account m JOIN account a ON a.id = m.account_id "      \
     "WHERE m.chain_id = c.chain_id AND m.position = 0 AND m.roles & 1), "                        \
-    "c.model, c.route, c.tags, c.token, c.note, c.metadata"
+    "c.model, c.route, c.tags, c.token, c.note, c.metadata, "                                    \
+    "(SELECT r.nonce FROM charge r WHERE r.id = c.refund_of)"
 #define CHARGE_FROM "FROM charge c LEFT JOIN hold h ON h.id = c.hold_id "
 
 static const char *const statement_sql[SQL_COUNT] = {
@@ -505,6 +506,7 @@ read_charge(sqlite3_stmt *stmt, struct charge_row *out)
     c->occurred_us = sqlite3_column_int64(stmt, 7);
     out->hold_number = sqlite3_column_int64(stmt, 8);
     c->refund_of = sqlite3_column_int64(stmt, 9);
+    c->refund_of_nonce = (uint64_t)sqlite3_column_int64(stmt, 20);
     if (!column_text(stmt, 10, c->hold_id, sizeof(c->hold_id)))
         return false;
     if (out->hold_number != 0 && sqlite3_column_type(stmt, 11) != SQLITE_NULL)
