@@ -2515,3 +2515,18 @@ store_prune(struct store *s, int64_t older_than_us, int64_t now_us, int64_t *rem
     } while (status == STATUS_OK && piece > 0);
     return status;
 }
+
+enum status
+store_verify(struct store *s, int64_t now_us,
+             void (*report)(void *context, const char *invariant, const char *text), void *context,
+             struct verify_summary *out, struct error *err)
+{
+    enum status status = s->ops->begin(s->backend, STORE_READ, err);
+
+    (void)now_us;
+    memset(out, 0, sizeof(*out));
+    if (status != STATUS_OK)
+        return status;
+    status = store_verify_rows(s->ops, s->backend, report, context, out, err);
+    return status == STATUS_OK ? s->ops->commit(s->backend, false, err) : give_up(s, status);
+}

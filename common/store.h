@@ -2,13 +2,13 @@
 /*
  * Where money is kept. Every function here is one transaction: it loads the rows an event needs,
  * lets ledger.h decide, and writes the changed rows back. Nothing above this header knows which
- * database is behind it; the split between the shared part (store.c) and a backend is store_backend.h.
- * Source: design document, sections 4 and 5.
+ * database is behind it; the split between the shared part (store.c) and a backend is
+ * store_backend.h. Source: design document, sections 4 and 5.
  *
  * Errors of every function: STATUS_BUSY (a bounded wait for a lock ended), STATUS_UNAVAILABLE (the
  * store is not there, not answering, of an unknown schema, or marked as failed), STATUS_NO_MEMORY,
- * STATUS_OVERFLOW, STATUS_CORRUPT; each message says what to do. After an error nothing was recorded,
- * or (STATUS_UNAVAILABLE) it is unknown and the same idempotency key settles it.
+ * STATUS_OVERFLOW, STATUS_CORRUPT; each message says what to do. After an error nothing was
+ * recorded, or (STATUS_UNAVAILABLE) it is unknown and the same idempotency key settles it.
  */
 #ifndef SPENDGATE_STORE_H
 #define SPENDGATE_STORE_H
@@ -23,12 +23,12 @@
 #include "common/ledger.h"
 #include "common/policy.h"
 
-#define PUBLIC_ID_SIZE 32       /* "hld_" or "chg_" and 24 hex digits, with the NUL */
-#define REPLY_SIZE 32768        /* longest stored reply with its NUL */
+#define PUBLIC_ID_SIZE 32 /* "hld_" or "chg_" and 24 hex digits, with the NUL */
+#define REPLY_SIZE 32768  /* longest stored reply with its NUL */
 #define IDEMPOTENCY_KEY_SIZE 256
-#define TEXT_FIELD_SIZE 256     /* model, tags, note and the like */
+#define TEXT_FIELD_SIZE 256 /* model, tags, note and the like */
 #define METADATA_SIZE 4097
-#define HOLD_TEXT_SIZE 65       /* a hold_id as a client wrote it */
+#define HOLD_TEXT_SIZE 65 /* a hold_id as a client wrote it */
 
 struct store;
 
@@ -50,11 +50,11 @@ enum status store_migrate(const struct store_options *options, int *applied,
                           struct error *err) MUST_CHECK;
 /* Answering, of our schema, and able to acknowledge? For /readyz and doctor. */
 enum status store_check(struct store *store, struct error *err) MUST_CHECK;
-/* Work put off until the answer is out: the checkpoint. Cheap when there is nothing to do; a failure is
- * logged there. Call it after every request. */
+/* Work put off until the answer is out: the checkpoint. Cheap when there is nothing to do; a
+ * failure is logged there. Call it after every request. */
 void store_after(struct store *store);
-/* The store's clock for a request that starts now: the machine's (SQLite) or the database's; falls back to
- * `machine_now_us`. */
+/* The store's clock for a request that starts now: the machine's (SQLite) or the database's; falls
+ * back to `machine_now_us`. */
 int64_t store_now_us(struct store *store, int64_t machine_now_us);
 
 /* ---- ids ------------------------------------------------------------------------------------ */
@@ -80,25 +80,27 @@ struct admission {
     const char *missing_scope; /* NULL: none */
     int64_t verification;      /* from store_verification_number, before Clerk was asked */
     uint8_t credential[SHA256_BYTES];
-    const char *unique_id;     /* Apache's UNIQUE_ID, or "" */
-    /* A redirected call (contract, "Once per client request"): the hold named in its parameters, or NULL.
-     * It is then only looked for: nothing is placed or counted. */
+    const char *unique_id; /* Apache's UNIQUE_ID, or "" */
+    /* A redirected call (contract, "Once per client request"): the hold named in its parameters, or
+     * NULL. It is then only looked for: nothing is placed or counted. */
     bool redirected;
     const char *redirected_hold_id; /* "" none */
 };
 
 /*
- * Decide one request at `now_us`. An allow has been recorded when this returns. A refusal changes no money
- * row. The accounts of the chain are created on first sight, in this transaction.
- * `out` is a denial unless STATUS_OK.
+ * Decide one request at `now_us`. An allow has been recorded when this returns. A refusal changes
+ * no money row. The accounts of the chain are created on first sight, in this transaction. `out` is
+ * a denial unless STATUS_OK.
  */
 enum status store_admit(struct store *store, const struct admission *admission, int64_t now_us,
                         struct verdict *out, struct error *err) MUST_CHECK;
-/* The same decision on the rows as they are, nothing recorded; `ledger` shows every number behind it. */
+/* The same decision on the rows as they are, nothing recorded; `ledger` shows every number behind
+ * it. */
 enum status store_explain(struct store *store, const struct admission *admission, int64_t now_us,
                           struct ledger *ledger, struct verdict *out, struct error *err) MUST_CHECK;
 /* The number to note on a verification that starts now; see account.verify_after. */
-enum status store_verification_number(struct store *store, int64_t *out, struct error *err) MUST_CHECK;
+enum status store_verification_number(struct store *store, int64_t *out,
+                                      struct error *err) MUST_CHECK;
 
 /* ---- spending ------------------------------------------------------------------------------- */
 
@@ -108,56 +110,59 @@ struct charge {
     int64_t id;
     uint64_t nonce;
     enum charge_kind kind;
-    int64_t amount_nanos; /* >= 0; a refund is taken away from the balance */
-    int64_t at_us;        /* the instant whose periods it counts in */
-    int64_t created_us;   /* when it was posted */
-    int64_t occurred_us;  /* as told by the client; 0 none */
-    int64_t refund_of;    /* charge id; 0 none */
-    uint64_t refund_of_nonce; /* its random part, so that it can be named outside */
+    int64_t amount_nanos;            /* >= 0; a refund is taken away from the balance */
+    int64_t at_us;                   /* the instant whose periods it counts in */
+    int64_t created_us;              /* when it was posted */
+    int64_t occurred_us;             /* as told by the client; 0 none */
+    int64_t refund_of;               /* charge id; 0 none */
+    uint64_t refund_of_nonce;        /* its random part, so that it can be named outside */
     char account[ACCOUNT_NAME_SIZE]; /* who pays */
     char key_id[ACCOUNT_NAME_SIZE];  /* "" none */
     char hold_id[HOLD_TEXT_SIZE];    /* "" none */
     char model[TEXT_FIELD_SIZE], route[ROUTE_PREFIX_SIZE], tags[TEXT_FIELD_SIZE];
-    char token[TEXT_FIELD_SIZE];     /* the name of the tracker token, or who at the command line */
+    char token[TEXT_FIELD_SIZE]; /* the name of the tracker token, or who at the command line */
     char note[TEXT_FIELD_SIZE];
-    char metadata[METADATA_SIZE];    /* JSON object, "" none */
+    char metadata[METADATA_SIZE]; /* JSON object, "" none */
 };
 
 enum outcome {
     OUTCOME_NONE = 0,
     OUTCOME_DONE,
-    OUTCOME_REPLAYED,       /* `reply` holds the first answer's bytes */
-    OUTCOME_KEY_REUSED,     /* the idempotency key was used for another request */
-    OUTCOME_IN_PROGRESS,    /* the same key is being worked on elsewhere */
+    OUTCOME_REPLAYED,    /* `reply` holds the first answer's bytes */
+    OUTCOME_KEY_REUSED,  /* the idempotency key was used for another request */
+    OUTCOME_IN_PROGRESS, /* the same key is being worked on elsewhere */
     OUTCOME_UNKNOWN_ACCOUNT,
     OUTCOME_UNKNOWN_HOLD,
     OUTCOME_UNKNOWN_CHARGE,
     OUTCOME_UNKNOWN_BUDGET, /* no such line, or several and none was named */
-    OUTCOME_HOLD_SETTLED,   /* with another amount, or by the operation asked for no longer possible */
+    OUTCOME_HOLD_SETTLED,   /* with another amount, or by the operation asked for no longer possible
+                             */
     OUTCOME_HOLD_VOIDED,
     OUTCOME_REFUND_EXCEEDS,
-    OUTCOME_DENIED,         /* `verdict` says why */
+    OUTCOME_DENIED, /* `verdict` says why */
 };
 
 /* What a change did. `ledger` is the store's, valid until its next call. */
 struct result {
     enum outcome outcome;
-    struct charge charge;   /* spend, refund */
-    struct hold hold;       /* hold operations, and a spend that named one */
-    const char *hold_word;  /* spend: "settled", "expired", "unknown" or NULL. Static storage */
+    struct charge charge;  /* spend, refund */
+    struct hold hold;      /* hold operations, and a spend that named one */
+    const char *hold_word; /* spend: "settled", "expired", "unknown" or NULL. Static storage */
     struct charge_effect effect;
     struct verdict verdict;
     const struct ledger *ledger; /* the rows after the change, for "budgets" */
 };
 
-/* A client's key. With `key` NULL there is none. `fingerprint` is the SHA-256 of the parsed members. */
+/* A client's key. With `key` NULL there is none. `fingerprint` is the SHA-256 of the parsed
+ * members. */
 struct idempotency {
     const char *scope; /* name of the tracker token */
     const char *key;   /* 1..255 visible ASCII bytes */
     uint8_t fingerprint[SHA256_BYTES];
 };
 
-/* Writes the 200 answer of a change into `out`, inside the transaction, so that it can be stored with it. */
+/* Writes the 200 answer of a change into `out`, inside the transaction, so that it can be stored
+ * with it. */
 struct reply_writer {
     void (*write)(void *context, const struct result *result, struct buf *out);
     void *context;
@@ -174,17 +179,18 @@ struct spend {
 };
 
 /*
- * Record one spend, durably: when this returns STATUS_OK with OUTCOME_DONE or OUTCOME_REPLAYED the money
- * survives a crash of the machine (I3). `reply` receives the bytes to answer with on DONE and REPLAYED.
- * A repeat of a settled hold with the same amount is REPLAYED. An unknown hold with a subject is recorded
- * once per hold_id, and makes the account if the crash that lost the hold lost it too.
+ * Record one spend, durably: when this returns STATUS_OK with OUTCOME_DONE or OUTCOME_REPLAYED the
+ * money survives a crash of the machine (I3). `reply` receives the bytes to answer with on DONE and
+ * REPLAYED. A repeat of a settled hold with the same amount is REPLAYED. An unknown hold with a
+ * subject is recorded once per hold_id, and makes the account if the crash that lost the hold lost
+ * it too.
  */
 enum status store_spend(struct store *store, const struct spend *spend,
                         const struct idempotency *idempotency, const struct reply_writer *writer,
                         int64_t now_us, struct result *out, struct buf *reply,
                         struct error *err) MUST_CHECK;
-/* Between these two, store_spend calls share one durable commit (batch). An error of `end` means that none
- * of them may be acknowledged. */
+/* Between these two, store_spend calls share one durable commit (batch). An error of `end` means
+ * that none of them may be acknowledged. */
 enum status store_batch_begin(struct store *store, struct error *err) MUST_CHECK;
 enum status store_batch_end(struct store *store, struct error *err) MUST_CHECK;
 
@@ -197,23 +203,22 @@ struct hold_request {
 };
 /* Place a hold outside a request. The account must exist; judged by the plan last seen. */
 enum status store_hold_place(struct store *store, const struct hold_request *request,
-                             const struct idempotency *idempotency, const struct reply_writer *writer,
-                             int64_t now_us, struct result *out, struct buf *reply,
-                             struct error *err) MUST_CHECK;
+                             const struct idempotency *idempotency,
+                             const struct reply_writer *writer, int64_t now_us, struct result *out,
+                             struct buf *reply, struct error *err) MUST_CHECK;
 enum status store_hold_extend(struct store *store, const char *hold_id, int64_t add_nanos,
                               const struct idempotency *idempotency,
                               const struct reply_writer *writer, int64_t now_us, struct result *out,
                               struct buf *reply, struct error *err) MUST_CHECK;
 enum status store_hold_void(struct store *store, const char *hold_id,
-                            const struct idempotency *idempotency, const struct reply_writer *writer,
-                            int64_t now_us, struct result *out, struct buf *reply,
-                            struct error *err) MUST_CHECK;
+                            const struct idempotency *idempotency,
+                            const struct reply_writer *writer, int64_t now_us, struct result *out,
+                            struct buf *reply, struct error *err) MUST_CHECK;
 /* `amount_nanos` -1: all that is left of the charge. */
 enum status store_refund(struct store *store, const char *charge_id, int64_t amount_nanos,
-                         const char *token, const char *note,
-                         const struct idempotency *idempotency, const struct reply_writer *writer,
-                         int64_t now_us, struct result *out, struct buf *reply,
-                         struct error *err) MUST_CHECK;
+                         const char *token, const char *note, const struct idempotency *idempotency,
+                         const struct reply_writer *writer, int64_t now_us, struct result *out,
+                         struct buf *reply, struct error *err) MUST_CHECK;
 
 /* ---- operators' changes; all durable, all written to the event journal with who and why ------ */
 
@@ -241,11 +246,12 @@ enum account_change {
     ACCOUNT_UNREVOKE,
     ACCOUNT_REVERIFY,
     ACCOUNT_RENEW,  /* `until_us`; 0: never expires */
-    ACCOUNT_PARENT, /* `text`: the parent's name, "" none; refused when it closes a circle or passes 4 */
+    ACCOUNT_PARENT, /* `text`: the parent's name, "" none; refused when it closes a circle or passes
+                       4 */
     ACCOUNT_PLAN,   /* `text`: the plan noted as last seen */
 };
-/* FREEZE and REVOKE create a missing account; the others answer OUTCOME_UNKNOWN_ACCOUNT. `out->ledger` shows
- * the account afterwards. */
+/* FREEZE and REVOKE create a missing account; the others answer OUTCOME_UNKNOWN_ACCOUNT.
+ * `out->ledger` shows the account afterwards. */
 enum status store_account_change(struct store *store, const char *account,
                                  enum account_change change, int64_t until_us, const char *text,
                                  const struct actor *actor, int64_t now_us, struct result *out,
@@ -262,18 +268,20 @@ enum status store_budget_clear(struct store *store, const char *account, enum pe
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* One account with its lines in the periods of now, judged by the plan last seen; `parent` its parent's name.
- * STATUS_NOT_FOUND when there is none. The ledger holds this one account only. */
+/* One account with its lines in the periods of now, judged by the plan last seen; `parent` its
+ * parent's name. STATUS_NOT_FOUND when there is none. The ledger holds this one account only. */
 enum status store_account_load(struct store *store, const char *account, int64_t now_us,
                                struct ledger *out, char parent[ACCOUNT_NAME_SIZE],
                                struct error *err) MUST_CHECK;
-/* Up to `limit` names after `after` ("" from the start), in byte order. `visit` returns false to stop. */
+/* Up to `limit` names after `after` ("" from the start), in byte order. `visit` returns false to
+ * stop. */
 enum status store_account_names(struct store *store, const char *after, size_t limit,
                                 bool (*visit)(void *context, const char *name), void *context,
                                 struct error *err) MUST_CHECK;
 
 struct charge_filter {
-    const char *account, *key_id, *route, *model; /* NULL: any. An account's charges are all that count on it */
+    const char *account, *key_id, *route,
+        *model;             /* NULL: any. An account's charges are all that count on it */
     int64_t from_us, to_us; /* created, [from, to); 0 and INT64_MAX: open */
     int64_t before_id;      /* only ids below it (the cursor); INT64_MAX from the newest */
     size_t limit;           /* 1..1000 */
@@ -286,7 +294,8 @@ enum status store_charges(struct store *store, const struct charge_filter *filte
 enum report_by { REPORT_ACCOUNT, REPORT_KEY, REPORT_ROUTE, REPORT_MODEL, REPORT_DAY };
 struct report_row {
     char name[ROUTE_PREFIX_SIZE]; /* "" for charges without one; a day is YYYY-MM-DD, UTC */
-    int64_t spent_nanos; /* charges - refunds, by when they were posted; negative when refunds prevail */
+    int64_t spent_nanos; /* charges - refunds, by when they were posted; negative when refunds
+                            prevail */
     int64_t charge_count;
 };
 /* Largest sum first (days: in order). */
@@ -295,7 +304,8 @@ enum status store_report(struct store *store, enum report_by by, int64_t from_us
                          struct error *err) MUST_CHECK;
 
 /* Holds in `state` (HOLD_HELD for the live ones), newest first, of `account` or of all (NULL). */
-enum status store_holds(struct store *store, const char *account, enum hold_state state, size_t limit,
+enum status store_holds(struct store *store, const char *account, enum hold_state state,
+                        size_t limit,
                         bool (*visit)(void *context, const struct hold *hold, const char *account),
                         void *context, struct error *err) MUST_CHECK;
 
@@ -303,16 +313,17 @@ struct verify_summary {
     int64_t accounts, periods, holds, charges, credits;
     int64_t differences;
 };
-/* Recompute every balance from its journal and check what the data can show of I1 to I8. `report` is called
- * once per difference with the invariant ("I7") and one line of text. Reads one consistent state. */
+/* Recompute every balance from its journal and check what the data can show of I1 to I8. `report`
+ * is called once per difference with the invariant ("I7") and one line of text. Reads one
+ * consistent state. */
 enum status store_verify(struct store *store, int64_t now_us,
                          void (*report)(void *context, const char *invariant, const char *text),
                          void *context, struct verify_summary *out, struct error *err) MUST_CHECK;
 
-/* Remove what is past keeping: idempotency rows and told events older than the promised time, admissions,
- * and with `older_than_us` > 0 settled holds and period rows that ended before it. Never a charge whose
- * period is kept. In short pieces. */
-enum status store_prune(struct store *store, int64_t older_than_us, int64_t now_us, int64_t *removed,
-                        struct error *err) MUST_CHECK;
+/* Remove what is past keeping: idempotency rows and told events older than the promised time,
+ * admissions, and with `older_than_us` > 0 settled holds and period rows that ended before it.
+ * Never a charge whose period is kept. In short pieces. */
+enum status store_prune(struct store *store, int64_t older_than_us, int64_t now_us,
+                        int64_t *removed, struct error *err) MUST_CHECK;
 
 #endif

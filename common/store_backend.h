@@ -124,27 +124,26 @@ struct store_load {
     int64_t oldest_expiry_us;
 };
 
-/* One row of a scan; the member that the kind names is set. */
+/* What `store_verify` reads, each in the order given. */
 enum scan_kind {
-    SCAN_ACCOUNTS,    /* every account, by id */
-    SCAN_LINES,       /* the lines of account `key`, by id; no period */
-    SCAN_PERIODS,     /* the period rows of line `key`, by start */
-    SCAN_CHARGES,     /* every charge that counts on account `key`, any order (charge) */
-    SCAN_LIVE_HOLDS,  /* every live hold that counts on account `key`, any order (hold) */
-    SCAN_CREDITS,     /* the credits of line `key` (credit) */
-    SCAN_ALL_HOLDS,   /* every hold, by id (hold; payer_id) */
-    SCAN_ALL_CHARGES, /* every charge, by id (charge; refund and hold numbers) */
-    SCAN_ORPHANS,     /* a row that points at a row that is not there, or an unknown kind: text */
+    SCAN_ACCOUNTS,       /* account, by id */
+    SCAN_LINES,          /* line without a period and account_id, by line id */
+    SCAN_PERIODS,        /* line: id, period, spent_nanos, held_nanos; by line id, then start */
+    SCAN_CHAINS,         /* chain_id, account_id of one member, payer_id; by chain id */
+    SCAN_CHARGES,        /* charge without texts, by id */
+    SCAN_HOLDS,          /* hold (charged_nanos -1: its charge is not there), by id */
+    SCAN_CREDITS,        /* account_id 0; only counted */
+    SCAN_CONTRADICTIONS, /* invariant and text: what the database finds by itself, such as a row
+                            that points at none, credits that are not their budget's sum, refunds
+                            above their charge */
 };
 struct scan_row {
     struct account account;
-    struct budget_line
-        line; /* SCAN_LINES; SCAN_PERIODS: period, spent_nanos, held_nanos, alerted */
-    struct charge_row charge; /* without texts */
+    struct budget_line line;
+    struct charge_row charge;
     struct hold hold;
-    struct credit_row credit;
-    int64_t payer_id;
-    const char *text;
+    int64_t chain_id, account_id, payer_id;
+    const char *invariant, *text;
 };
 
 struct store_backend {
@@ -188,8 +187,8 @@ struct store_ops {
     enum status (*chain_intern)(struct store_backend *backend, const char *spec,
                                 const struct chain_member *members, size_t count, int64_t payer_id,
                                 bool create, int64_t *id, struct error *err);
-    /* The organization of the newest chain that holds this key (or, with "" for it, this subject), for a
-     * post that cannot know it; "" when there is none. */
+    /* The organization of the newest chain that holds this key (or, with "" for it, this subject),
+     * for a post that cannot know it; "" when there is none. */
     enum status (*organization_last_seen)(struct store_backend *backend, const char *key_id,
                                           const char *subject, char out[ACCOUNT_NAME_SIZE],
                                           struct error *err);
@@ -234,6 +233,8 @@ struct store_ops {
     enum status (*hold_write)(struct store_backend *backend, struct hold *hold, struct error *err);
     enum status (*charge_write)(struct store_backend *backend, struct charge_row *charge,
                                 struct error *err);
+    /* Also adds to what the budget row knows of its credits (has_credits, and for
+     * SCAN_CONTRADICTIONS). */
     enum status (*credit_write)(struct store_backend *backend, struct credit_row *credit,
                                 struct error *err);
     enum status (*rate_write)(struct store_backend *backend, const struct rate_row *rate,
@@ -263,7 +264,7 @@ struct store_ops {
                          bool (*visit)(void *context, const struct hold *hold, const char *account),
                          void *context, struct error *err);
     /* Inside a STORE_READ transaction. `visit` returns false to stop. */
-    enum status (*scan)(struct store_backend *backend, enum scan_kind kind, int64_t key,
+    enum status (*scan)(struct store_backend *backend, enum scan_kind kind,
                         bool (*visit)(void *context, const struct scan_row *row), void *context,
                         struct error *err);
     /* One short piece, its own transaction; `*removed` 0: nothing is left. `keep_us`: idempotency
@@ -273,5 +274,12 @@ struct store_ops {
 };
 
 extern const struct store_ops store_sqlite_ops;
+
+/* store_verify on a backend, inside a STORE_READ transaction (store_verify.c). */
+enum status store_verify_rows(const struct store_ops *ops, struct store_backend *backend,
+                              void (*report)(void *context, const char *invariant,
+                                             const char *text),
+                              void *context, struct verify_summary *out,
+                              struct error *err) MUST_CHECK;
 
 #endif

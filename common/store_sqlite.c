@@ -93,6 +93,7 @@ enum statement {
     SQL_HOLD_UPDATE,
     SQL_CHARGE_INSERT,
     SQL_CREDIT_INSERT,
+    SQL_CREDIT_ADD,
     SQL_RATE_WRITE,
     SQL_ADMISSION_WRITE,
     SQL_IDEMPOTENCY_WRITE,
@@ -107,12 +108,13 @@ enum statement {
     "a.live_holds, a.first_seen_us"
 #define LINE_COLUMNS                                                                           \
     "b.id, b.kind, b.timezone, b.anchor_day, b.week_start, b.created_us, b.hand_limit_nanos, " \
-    "b.hand_enforce, b.has_credits"
+    "b.hand_enforce, b.credits_nanos"
 /* ?2 the instant whose period is wanted, ?3 now: a credit counts when it is in force now, or at the
  * last instant of a period that is over. */
 #define PERIOD_COLUMNS                                                                            \
     "p.start_us, p.end_us, p.spent_nanos, p.held_nanos, p.alerted, "                              \
-    "CASE WHEN b.has_credits THEN (SELECT sum(c.amount_nanos) FROM credit c WHERE c.budget_id = " \
+    "CASE WHEN b.credits_nanos THEN (SELECT sum(c.amount_nanos) FROM credit c WHERE c.budget_id " \
+    "= "                                                                                          \
     "b.id "                                                                                       \
     "AND c.from_us <= min(?3, p.end_us - 1) AND c.until_us > min(?3, p.end_us - 1)) ELSE 0 END"
 #define PERIOD_JOIN                                                                             \
@@ -197,11 +199,10 @@ static const char *const statement_sql[SQL_COUNT] = {
                       "AND id < ?1 * 256 + 256",
     [SQL_LINE_INSERT] =
         "INSERT INTO budget (id, account_id, kind, timezone, anchor_day, week_start, "
-        "created_us, hand_limit_nanos, hand_enforce, has_credits) "
-        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    [SQL_LINE_UPDATE] =
-        "UPDATE budget SET hand_limit_nanos = ?2, hand_enforce = ?3, has_credits = ?4 "
-        "WHERE id = ?1",
+        "created_us, hand_limit_nanos, hand_enforce) "
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [SQL_LINE_UPDATE] = "UPDATE budget SET hand_limit_nanos = ?2, hand_enforce = ?3 "
+                        "WHERE id = ?1",
     [SQL_PERIOD_WRITE] =
         "INSERT INTO budget_period (budget_id, start_us, end_us, spent_nanos, "
         "held_nanos, alerted) VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
@@ -218,6 +219,7 @@ static const char *const statement_sql[SQL_COUNT] = {
         "INSERT INTO charge (nonce, kind, chain_id, amount_nanos, at_us, created_us, occurred_us, "
         "hold_id, refund_of, hold_text, model, route, tags, token, note, metadata) "
         "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    [SQL_CREDIT_ADD] = "UPDATE budget SET credits_nanos = credits_nanos + ?2 WHERE id = ?1",
     [SQL_CREDIT_INSERT] =
         "INSERT INTO credit (budget_id, amount_nanos, from_us, until_us, created_us, "
         "who, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -446,7 +448,7 @@ read_line(sqlite3_stmt *stmt, int first, int account, struct budget_line *out)
     out->hand_limit_nanos = sqlite3_column_int64(stmt, first + 6);
     out->hand_enforced = sqlite3_column_type(stmt, first + 7) != SQLITE_NULL;
     out->hand_enforce = (enum enforce)sqlite3_column_int(stmt, first + 7);
-    out->has_credits = sqlite3_column_int(stmt, first + 8) != 0;
+    out->has_credits = sqlite3_column_int64(stmt, first + 8) != 0;
     return column_text(stmt, first + 2, out->spec.timezone, sizeof(out->spec.timezone));
 }
 
@@ -1914,7 +1916,6 @@ bind_hand_set(sqlite3_stmt *stmt, int first, const struct budget_line *line)
         sqlite3_bind_int(stmt, first + 1, (int)line->hand_enforce);
     else
         sqlite3_bind_null(stmt, first + 1);
-    sqlite3_bind_int(stmt, first + 2, line->has_credits);
 }
 
 static enum status
@@ -2096,9 +2097,15 @@ sqlite_credit_write(struct store_backend *backend, struct credit_row *credit, st
     bind_text(stmt, 6, credit->who);
     bind_text(stmt, 7, credit->note);
     status = run(s, stmt, "record a credit", err);
-    if (status == STATUS_OK)
-        credit->id = sqlite3_last_insert_rowid(s->db);
-    return status;
+    if (status != STATUS_OK)
+        return status;
+    credit->id = sqlite3_last_insert_rowid(s->db);
+    status = prepared(s, SQL_CREDIT_ADD, &stmt, err);
+    if (status != STATUS_OK)
+        return status;
+    sqlite3_bind_int64(stmt, 1, credit->budget_id);
+    sqlite3_bind_int64(stmt, 2, credit->amount_nanos);
+    return run(s, stmt, "record a credit", err);
 }
 
 static enum status
@@ -2380,47 +2387,55 @@ sqlite_holds(struct store_backend *backend, const char *account, enum hold_state
 
 static const char *const scan_sql[] = {
     [SCAN_ACCOUNTS] = "SELECT " ACCOUNT_COLUMNS " FROM account a ORDER BY a.id",
-    [SCAN_LINES] = "SELECT " LINE_COLUMNS " FROM budget b WHERE b.id > ?1 * 256 "
-                   "AND b.id < ?1 * 256 + 256 ORDER BY b.id",
+    [SCAN_LINES] = "SELECT " LINE_COLUMNS ", b.account_id FROM budget b ORDER BY b.id",
     [SCAN_PERIODS] =
-        "SELECT start_us, end_us, spent_nanos, held_nanos, alerted, 0 FROM budget_period "
-        "WHERE budget_id = ?1 ORDER BY start_us",
-    [SCAN_CHARGES] = "SELECT c.id, c.kind, c.chain_id, c.amount_nanos, c.at_us, c.created_us, "
-                     "c.hold_id, c.refund_of FROM chain_account m JOIN charge c "
-                     "ON c.chain_id = m.chain_id WHERE m.account_id = ?1",
-    [SCAN_LIVE_HOLDS] =
-        "SELECT " HOLD_COLUMNS ", 0, n.payer_id FROM hold h JOIN chain n "
-        "ON n.id = h.chain_id WHERE h.state = 0 AND EXISTS (SELECT 1 FROM chain_account "
-        "m WHERE m.account_id = ?1 AND m.chain_id = h.chain_id)",
-    [SCAN_CREDITS] =
-        "SELECT id, budget_id, amount_nanos, from_us, until_us, created_us FROM credit "
-        "WHERE budget_id = ?1",
-    [SCAN_ALL_HOLDS] = "SELECT " HOLD_COLUMNS ", c.amount_nanos, n.payer_id FROM hold h "
-                       "LEFT JOIN chain n ON n.id = h.chain_id "
-                       "LEFT JOIN charge c ON c.id = h.charge_id ORDER BY h.id",
-    [SCAN_ALL_CHARGES] = "SELECT id, kind, chain_id, amount_nanos, at_us, created_us, hold_id, "
-                         "refund_of FROM charge ORDER BY id",
-    [SCAN_ORPHANS] =
-        "SELECT 'chain ' || n.id || ': its payer ' || n.payer_id || ' is not one of its accounts' "
+        "SELECT budget_id, start_us, end_us, spent_nanos, held_nanos FROM budget_period "
+        "ORDER BY budget_id, start_us",
+    [SCAN_CHAINS] = "SELECT m.chain_id, m.account_id, n.payer_id FROM chain_account m JOIN chain n "
+                    "ON n.id = m.chain_id ORDER BY m.chain_id, m.position",
+    [SCAN_CHARGES] =
+        "SELECT id, kind, chain_id, amount_nanos, at_us, created_us, hold_id, refund_of "
+        "FROM charge ORDER BY id",
+    [SCAN_HOLDS] = "SELECT " HOLD_COLUMNS ", c.amount_nanos FROM hold h "
+                   "LEFT JOIN charge c ON c.id = h.charge_id ORDER BY h.id",
+    [SCAN_CREDITS] = "SELECT 0 FROM credit",
+    [SCAN_CONTRADICTIONS] =
+        "SELECT 'I7', 'chain ' || n.id || ': its payer ' || n.payer_id || ' is not one of its "
+        "accounts' "
         "FROM chain n WHERE NOT EXISTS (SELECT 1 FROM chain_account m WHERE m.chain_id = n.id "
         "AND m.account_id = n.payer_id) "
-        "UNION ALL SELECT 'chain ' || m.chain_id || ': account ' || m.account_id || ' is missing' "
+        "UNION ALL SELECT 'I7', 'chain ' || m.chain_id || ': account ' || m.account_id || ' is "
+        "missing' "
         "FROM chain_account m WHERE NOT EXISTS (SELECT 1 FROM account a WHERE a.id = m.account_id) "
-        "UNION ALL SELECT 'budget ' || b.id || ': its account is missing' FROM budget b "
+        "UNION ALL SELECT 'I7', 'account ' || a.id || ': its parent is missing' FROM account a "
+        "WHERE a.parent_id <> 0 AND NOT EXISTS (SELECT 1 FROM account p WHERE p.id = a.parent_id) "
+        "UNION ALL SELECT 'I7', 'budget ' || b.id || ': its account is missing' FROM budget b "
         "WHERE NOT EXISTS (SELECT 1 FROM account a WHERE a.id = b.account_id) "
-        "UNION ALL SELECT 'period ' || p.start_us || ' of budget ' || p.budget_id || ': the budget "
-        "is "
-        "missing' FROM budget_period p WHERE NOT EXISTS (SELECT 1 FROM budget b WHERE b.id = "
-        "p.budget_id) "
-        "UNION ALL SELECT 'credit ' || c.id || ': its budget is missing or does not know it' FROM "
-        "credit "
-        "c WHERE NOT EXISTS (SELECT 1 FROM budget b WHERE b.id = c.budget_id AND b.has_credits) "
-        "UNION ALL SELECT 'hold ' || h.id || ': its chain is missing' FROM hold h "
-        "WHERE NOT EXISTS (SELECT 1 FROM chain n WHERE n.id = h.chain_id) "
-        "UNION ALL SELECT 'charge ' || c.id || ': its chain is missing' FROM charge c "
-        "WHERE NOT EXISTS (SELECT 1 FROM chain n WHERE n.id = c.chain_id) "
-        "UNION ALL SELECT 'account ' || a.id || ': its parent is missing' FROM account a "
-        "WHERE a.parent_id <> 0 AND NOT EXISTS (SELECT 1 FROM account p WHERE p.id = a.parent_id)",
+        "UNION ALL SELECT 'I7', 'period ' || p.start_us || ' of budget ' || p.budget_id || "
+        "': the budget is missing' FROM budget_period p WHERE NOT EXISTS (SELECT 1 FROM budget b "
+        "WHERE b.id = p.budget_id) "
+        "UNION ALL SELECT 'I7', 'credit ' || c.id || ': its budget is missing' FROM credit c "
+        "WHERE NOT EXISTS (SELECT 1 FROM budget b WHERE b.id = c.budget_id) "
+        "UNION ALL SELECT 'I7', 'budget ' || b.id || ': credits stored ' || b.credits_nanos || "
+        "' nanos, in the journal ' || coalesce(sum(c.amount_nanos), 0) FROM budget b "
+        "LEFT JOIN credit c ON c.budget_id = b.id GROUP BY b.id "
+        "HAVING b.credits_nanos <> coalesce(sum(c.amount_nanos), 0) "
+        "UNION ALL SELECT 'I7', 'charge ' || r.refund_of || ': refunds ' || sum(r.amount_nanos) || "
+        "' nanos of ' || coalesce(c.amount_nanos, 0) FROM charge r LEFT JOIN charge c "
+        "ON c.id = r.refund_of WHERE r.refund_of <> 0 GROUP BY r.refund_of "
+        "HAVING c.id IS NULL OR sum(r.amount_nanos) > c.amount_nanos "
+        "UNION ALL SELECT 'I5', 'charge ' || c.id || ': hold ' || h.id || ' has another charge' "
+        "FROM charge c JOIN hold h ON h.id = c.hold_id WHERE c.kind = 0 AND h.charge_id <> c.id "
+        "AND h.expiry_charge_id <> c.id "
+        "UNION ALL SELECT 'I5', 'hold ' || h.id || ': its expiry charged ' || "
+        "h.expiry_charged_nanos || "
+        "' nanos, in the journal ' || coalesce((SELECT sum(CASE c.kind WHEN 1 THEN -c.amount_nanos "
+        "ELSE c.amount_nanos END) FROM charge c WHERE c.id = h.expiry_charge_id "
+        "OR (c.refund_of <> 0 AND c.refund_of = h.expiry_charge_id)), 0) FROM hold h "
+        "WHERE h.expiry_charge_id <> 0 AND h.charge_id = 0 AND h.expiry_charged_nanos <> "
+        "coalesce((SELECT sum(CASE c.kind WHEN 1 THEN -c.amount_nanos ELSE c.amount_nanos END) "
+        "FROM charge c WHERE c.id = h.expiry_charge_id OR (c.refund_of <> 0 "
+        "AND c.refund_of = h.expiry_charge_id)), 0)",
 };
 
 static void
@@ -2438,48 +2453,54 @@ read_scan_charge(sqlite3_stmt *stmt, struct charge_row *out)
 }
 
 static bool
+read_scan_hold(sqlite3_stmt *stmt, struct hold *out)
+{
+    bool charged = sqlite3_column_type(stmt, HOLD_WIDTH) != SQLITE_NULL;
+
+    if (!read_hold(stmt, 0, out))
+        return false;
+    out->charged_nanos = charged ? sqlite3_column_int64(stmt, HOLD_WIDTH) : -1;
+    return true;
+}
+
+static bool
 read_scan_row(sqlite3_stmt *stmt, enum scan_kind kind, struct scan_row *out)
 {
     switch (kind) {
     case SCAN_ACCOUNTS:
         return read_account(stmt, 0, &out->account);
     case SCAN_LINES:
+        out->account_id = sqlite3_column_int64(stmt, LINE_WIDTH);
         return read_line(stmt, 0, 0, &out->line);
     case SCAN_PERIODS:
-        memset(&out->line, 0, sizeof(out->line));
-        read_period(stmt, 0, INT64_MIN, &out->line);
+        out->line.id = sqlite3_column_int64(stmt, 0);
+        out->line.period.start_us = sqlite3_column_int64(stmt, 1);
+        out->line.period.end_us = sqlite3_column_int64(stmt, 2);
+        out->line.spent_nanos = sqlite3_column_int64(stmt, 3);
+        out->line.held_nanos = sqlite3_column_int64(stmt, 4);
+        return true;
+    case SCAN_CHAINS:
+        out->chain_id = sqlite3_column_int64(stmt, 0);
+        out->account_id = sqlite3_column_int64(stmt, 1);
+        out->payer_id = sqlite3_column_int64(stmt, 2);
         return true;
     case SCAN_CHARGES:
-    case SCAN_ALL_CHARGES:
         read_scan_charge(stmt, &out->charge);
         return true;
-    case SCAN_LIVE_HOLDS:
-    case SCAN_ALL_HOLDS:
-        if (!read_hold(stmt, 0, &out->hold))
-            return false;
-        out->hold.charged_nanos = sqlite3_column_type(stmt, HOLD_WIDTH) == SQLITE_NULL
-                                      ? -1
-                                      : sqlite3_column_int64(stmt, HOLD_WIDTH);
-        out->payer_id = sqlite3_column_int64(stmt, HOLD_WIDTH + 1);
-        return true;
+    case SCAN_HOLDS:
+        return read_scan_hold(stmt, &out->hold);
     case SCAN_CREDITS:
-        memset(&out->credit, 0, sizeof(out->credit));
-        out->credit.id = sqlite3_column_int64(stmt, 0);
-        out->credit.budget_id = sqlite3_column_int64(stmt, 1);
-        out->credit.amount_nanos = sqlite3_column_int64(stmt, 2);
-        out->credit.from_us = sqlite3_column_int64(stmt, 3);
-        out->credit.until_us = sqlite3_column_int64(stmt, 4);
-        out->credit.created_us = sqlite3_column_int64(stmt, 5);
         return true;
-    case SCAN_ORPHANS:
-        out->text = (const char *)sqlite3_column_text(stmt, 0);
+    case SCAN_CONTRADICTIONS:
+        out->invariant = (const char *)sqlite3_column_text(stmt, 0);
+        out->text = (const char *)sqlite3_column_text(stmt, 1);
         return true;
     }
     return false;
 }
 
 static enum status
-sqlite_scan(struct store_backend *backend, enum scan_kind kind, int64_t key,
+sqlite_scan(struct store_backend *backend, enum scan_kind kind,
             bool (*visit)(void *context, const struct scan_row *row), void *context,
             struct error *err)
 {
@@ -2495,9 +2516,6 @@ sqlite_scan(struct store_backend *backend, enum scan_kind kind, int64_t key,
     rc = sqlite3_prepare_v2(s->db, scan_sql[kind], -1, &stmt, NULL);
     if (rc != SQLITE_OK)
         status = failed(s, rc, "prepare a scan", err);
-    else
-        sqlite3_bind_int64(stmt, 1,
-                           key); /* SQLITE_RANGE where the scan takes no key: nothing to do */
     while (status == STATUS_OK && (status = next(s, stmt, &more, "scan", err)) == STATUS_OK &&
            more) {
         if (!read_scan_row(stmt, kind, row)) {

@@ -50,7 +50,7 @@ CREATE TABLE budget (
     created_us INTEGER NOT NULL,
     hand_limit_nanos INTEGER CHECK (hand_limit_nanos >= 0),
     hand_enforce INTEGER CHECK (hand_enforce BETWEEN 0 AND 2),
-    has_credits INTEGER NOT NULL DEFAULT 0 CHECK (has_credits IN (0, 1))
+    credits_nanos INTEGER NOT NULL DEFAULT 0 CHECK (credits_nanos >= 0) -- all there ever were
 ) STRICT;
 
 CREATE TABLE budget_period (
