@@ -149,7 +149,7 @@ matches(const char *pattern, const struct segments *segments, const char **captu
             return false;
         pattern++;
         length = strcspn(pattern, "/");
-        if (length == 1 && *pattern == '*')
+        if (length == 1 && *pattern == '*' && *segments->texts[i] != '\0')
             captures[captured++] = segments->texts[i];
         else if (strlen(segments->texts[i]) != length ||
                  memcmp(segments->texts[i], pattern, length) != 0)
