@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The settings file. One table in settings.c gives each key its type, unit, range, default, secret flag and
- * help; parsing, --check-config and the drift tests all read it. A value here has been checked: nobody checks it
- * again. The one door to libconfuse.
+ * The settings file. One table in settings.c gives each key its type, unit, range, default, secret
+ * flag and help; parsing, --check-config and the drift tests all read it. A value here has been
+ * checked: nobody checks it again. The one door to libconfuse.
  * Source: contract, section 2.
  */
 #ifndef SPENDGATE_SETTINGS_H
@@ -15,7 +15,11 @@
 #include "common/error.h"
 #include "common/policy.h"
 #include "common/secret.h"
+#include "common/settings_value.h"
 
+#define SETTINGS_FILE_MAX (1024 * 1024) /* bytes */
+#define PLANS_MAX 64
+#define ROUTES_MAX 256
 #define URL_SIZE 1024
 #define NAME_SIZE 64
 #define FILE_PATH_SIZE 4096
@@ -41,7 +45,7 @@ struct clerk_settings {
     int64_t cache_ttl_us, negative_ttl_us, stale_if_error_us;
     int64_t connect_timeout_us, timeout_us;
     struct rate rate, failure_rate;
-    int64_t max_waiting; /* 0: chosen from the number of workers */
+    int64_t max_waiting;   /* 0: chosen from the number of workers */
     struct secret jwt_key; /* PEM */
     char issuer[URL_SIZE];
     struct text_list authorized_parties;
@@ -50,11 +54,6 @@ struct clerk_settings {
     bool session_cookie;
     struct text_list pass_claims;
     struct secret webhook_secret;
-};
-
-struct address_range { /* CIDR; IPv4 as mapped IPv6 */
-    uint8_t address[16];
-    int prefix_bits;
 };
 
 struct interpreter {
@@ -94,27 +93,27 @@ struct settings_problems {
 };
 
 /*
- * Read the settings: `path`, else $SPENDGATE_CONFIG, else the built-in place. Environment values win over the
- * file (SPENDGATE_STORE_URL, CLERK_SECRET_KEY, CLERK_API_URL, CLERK_JWT_KEY, CLERK_WEBHOOK_SIGNING_SECRET).
- * Every bad value is reported; a syntax error or an unknown key ends the reading. STATUS_INVALID after any error,
- * with the first one in `err`. No Clerk secret key is not an error here: the authorizer asks for it
- * (settings_require_clerk), the tracker does not need it.
+ * Read the settings: `path`, else $SPENDGATE_CONFIG, else the built-in place. Environment values
+ * win over the file (SPENDGATE_STORE_URL, CLERK_SECRET_KEY, CLERK_API_URL, CLERK_JWT_KEY,
+ * CLERK_WEBHOOK_SIGNING_SECRET); an empty one counts as none. Every bad value is reported; a syntax
+ * error, an unknown key or a title given twice ends the reading. Refused as a whole: a file that is
+ * missing, not regular, writable by others or larger than SETTINGS_FILE_MAX.
+ * STATUS_INVALID after any error, with the first one in `err`; STATUS_NO_MEMORY. No Clerk secret
+ * key is not an error here: the authorizer asks for it (settings_require_clerk), the tracker does
+ * not need it. `problems` may be NULL.
  */
 enum status settings_open(const char *path, const struct settings_problems *problems,
                           struct settings **out, struct error *err) MUST_CHECK;
-void settings_close(struct settings *settings); /* wipes the secrets; NULL is fine */
-/* What the authorizer cannot start without: the secret key (or a jwt_key when only JWTs are accepted), the issuer
- * when session tokens are accepted, ... */
+void settings_close(struct settings *settings); /* wipes everything; NULL is fine */
+/* What the authorizer cannot start without and the others can: the secret key, or a jwt_key when
+ * only session tokens are accepted. STATUS_INVALID, reported and in `err`. */
 enum status settings_require_clerk(const struct settings *settings,
                                    const struct settings_problems *problems,
                                    struct error *err) MUST_CHECK;
 
-/* The table as text for spendgate.conf(5) and its drift test: one line per key, "section.key type default range". */
+/* The table as text for spendgate.conf(5) and its drift test: one line per key, five fields between
+ * tabs: "clerk.cache_ttl", "duration", the default ("none", "required"), what is accepted, what
+ * for. */
 void settings_describe(void (*line)(void *context, const char *text), void *context);
-
-/* Parsers of single values, public for their tests and fuzz target. */
-bool settings_parse_duration(const char *text, int64_t *us) MUST_CHECK; /* 500ms 60s 5m 24h 30d */
-bool settings_parse_rate(const char *text, struct rate *out) MUST_CHECK; /* N/unit, N/Ms */
-bool settings_parse_address_range(const char *text, struct address_range *out) MUST_CHECK;
 
 #endif
