@@ -19,6 +19,8 @@ call_log(const struct call *call, const struct refusal *refusal)
 {
     char http_status[16];
 
+    if (refusal->logged)
+        return;
     (void)snprintf(http_status, sizeof(http_status), "%d", refusal->http_status);
     log_event(refusal->http_status >= 500 ? LOG_ERROR : LOG_WARN, "tracker_refusal", "status",
               http_status, "error", refusal->code, "message", refusal->message, "path",
@@ -35,7 +37,10 @@ call_refuse(struct call *call, const struct refusal *refusal)
 void
 call_store_failed(struct call *call, const struct error *err, struct refusal *refusal)
 {
-    log_failure("tracker_store", err, call->request_id);
+    log_event(LOG_ERROR, "tracker_store", "status", status_name(err->status), "message",
+              err->message, "path", call->tracker->path, "token", call->actor, "request_id",
+              call->request_id, NULL);
+    refusal->logged = true;
     refusal_set(refusal, 503, "store_unavailable",
                 "The store is not available. Nothing was recorded, or it is not known: the same "
                 "idempotency key settles it.");

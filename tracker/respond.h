@@ -48,6 +48,7 @@ struct refusal {
     char message[ERROR_MESSAGE_SIZE];
     int64_t retry_after_s;
     const char *challenge;
+    bool logged; /* the line of its cause says more than one of its own */
     /* A denial of the ledger: its numbers become extra members. */
     const struct verdict *verdict;
 };

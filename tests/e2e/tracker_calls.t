@@ -638,6 +638,9 @@ for my $case (
 {
     $answer = says('503 store_unavailable', "@$case[0,1] without a store", @$case);
     like $answer->{headers}{'retry-after'}, qr/\A[1-9][0-9]*\z/, "@$case[0,1] without a store: Retry-After";
+    my @why = grep { /request_id=\Q$answer->{json}{request_id}\E\b/ } split /\n/, $gate->logs;
+    is scalar(@why), 1, "@$case[0,1] without a store: one line in the log";
+    like $why[0] // '', qr/level=error event=tracker_store .*message=/, "@$case[0,1] without a store: the store's own words";
 }
 is verdict(call('GET', '/healthz')), '200', 'the process is well all the same';
 rename $gate->path('store.away'), $gate->path('store') or die "rename: $!";
