@@ -271,8 +271,7 @@ clerk_http_open(const struct clerk_http_options *options, struct clerk_http **ou
     if (!clerk_url_allowed(options->api_url, &http->loopback) ||
         !text_copy(http->api_url, sizeof(http->api_url) - PATH_MAX_BYTES, options->api_url)) {
         status = error_set(err, STATUS_INVALID,
-                           "clerk { api_url } must be https, or http to a loopback address: %s",
-                           options->api_url);
+                           "clerk { api_url } must be https, or http to a loopback address");
         goto out;
     }
     http->curl = curl_easy_init();

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -18,6 +19,7 @@
 #include "common/banned.h"
 
 #define CACHE_FORMAT 1
+#define APPLICATION_ID "1397770051" /* "SPGC": this database is a cache of ours */
 #define KEY_BYTES (CACHE_SCOPE_BYTES + SHA256_BYTES)
 #define SUM_BYTES 16
 #define PATH_TEXT_SIZE 4096
@@ -64,6 +66,9 @@ static const char *const statements[STATEMENT_COUNT] = {
 };
 
 static const char schema[] =
+    "BEGIN IMMEDIATE;"
+    "PRAGMA application_id = " APPLICATION_ID ";"
+    "PRAGMA user_version = 1;"
     "CREATE TABLE host (boot_id TEXT NOT NULL);"
     "CREATE TABLE verification (key BLOB PRIMARY KEY, valid INTEGER NOT NULL,"
     " checked_us INTEGER NOT NULL, verified_us INTEGER NOT NULL, reason TEXT NOT NULL,"
@@ -71,7 +76,8 @@ static const char schema[] =
     "CREATE INDEX verification_age ON verification (verified_us, checked_us);"
     "CREATE TABLE state (name TEXT PRIMARY KEY, until_us INTEGER NOT NULL,"
     " v0 INTEGER NOT NULL, v1 INTEGER NOT NULL, v2 INTEGER NOT NULL, v3 INTEGER NOT NULL,"
-    " v4 INTEGER NOT NULL) WITHOUT ROWID;";
+    " v4 INTEGER NOT NULL) WITHOUT ROWID;"
+    "COMMIT";
 
 struct verification_cache {
     char path[PATH_TEXT_SIZE];
@@ -252,7 +258,9 @@ close_database(struct verification_cache *cache)
 static bool
 is_broken(int rc)
 {
-    return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
+    /* SQLITE_ERROR: the file is ours by its header, but its tables are not what we made. */
+    return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB ||
+           (rc & 0xff) == SQLITE_ERROR;
 }
 
 static enum status
@@ -315,6 +323,35 @@ read_boot_id(char out[BOOT_ID_SIZE], struct error *err)
     return STATUS_OK;
 }
 
+/* Whether the open database is ours, empty, or somebody else's. */
+static enum status
+check_format(struct verification_cache *cache, bool *empty, struct error *err)
+{
+    char id[BOOT_ID_SIZE];
+    char version[BOOT_ID_SIZE];
+    char tables[BOOT_ID_SIZE];
+    int rc = read_text(cache->db, "PRAGMA application_id", id, sizeof(id));
+
+    if (rc == SQLITE_OK)
+        rc = read_text(cache->db, "PRAGMA user_version", version, sizeof(version));
+    if (rc == SQLITE_OK)
+        rc = read_text(cache->db, "SELECT count(*) FROM sqlite_schema", tables, sizeof(tables));
+    if (rc != SQLITE_OK)
+        return sqlite_error(cache, rc, err);
+    *empty = strcmp(id, "0") == 0 && strcmp(version, "0") == 0 && strcmp(tables, "0") == 0;
+    if (*empty)
+        return STATUS_OK;
+    if (strcmp(id, APPLICATION_ID) != 0)
+        return error_set(err, STATUS_INVALID,
+                         "%s is a database of something else: choose another cache { path }",
+                         cache->path);
+    _Static_assert(CACHE_FORMAT == 1, "the schema and the comparison below say it too");
+    if (strcmp(version, "1") != 0)
+        return error_set(err, STATUS_CORRUPT, "%s is of another version of this program",
+                         cache->path);
+    return STATUS_OK;
+}
+
 /* Under the writers' lock: make the tables if there are none, and drop what an earlier boot left.
  */
 static enum status
@@ -324,26 +361,18 @@ prepare_content(struct verification_cache *cache, struct error *err)
     char text[BOOT_ID_SIZE];
     char sql[128];
     struct buf insert;
-    int rc = read_text(cache->db, "PRAGMA user_version", text, sizeof(text));
+    bool empty;
+    int rc;
 
-    if (rc != SQLITE_OK)
-        return sqlite_error(cache, rc, err);
-    if (read_boot_id(boot_id, err) != STATUS_OK)
+    if (check_format(cache, &empty, err) != STATUS_OK || read_boot_id(boot_id, err) != STATUS_OK)
         return err->status;
-    if (strcmp(text, "0") == 0) {
+    rc = run(cache->db, "PRAGMA journal_mode = WAL");
+    if (rc == SQLITE_OK && empty)
         rc = run(cache->db, schema);
-        if (rc == SQLITE_OK)
-            rc = run(cache->db, "PRAGMA user_version = 1");
-        _Static_assert(CACHE_FORMAT == 1, "the statement above says it too");
-        if (rc == SQLITE_ERROR) /* tables of somebody else */
-            rc = SQLITE_NOTADB;
-    } else if (strcmp(text, "1") != 0) {
-        rc = SQLITE_NOTADB;
-    }
     if (rc == SQLITE_OK)
         rc = read_text(cache->db, "SELECT boot_id FROM host", text, sizeof(text));
     if (rc != SQLITE_OK)
-        return sqlite_error(cache, rc == SQLITE_ERROR ? SQLITE_NOTADB : rc, err);
+        return sqlite_error(cache, rc, err);
     if (strcmp(text, boot_id) == 0)
         return STATUS_OK;
     buf_init(&insert, sql, sizeof(sql));
@@ -374,7 +403,7 @@ prepare_connection(struct verification_cache *cache, struct error *err)
     /* Nothing here has to survive the machine: after a crash of it every row is of an earlier boot.
      */
     if (rc == SQLITE_OK)
-        rc = run(cache->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;"
+        rc = run(cache->db, "PRAGMA synchronous = OFF;"
                             "PRAGMA wal_autocheckpoint = 0; PRAGMA trusted_schema = OFF;"
                             "PRAGMA cell_size_check = ON");
     if (rc == SQLITE_OK)
@@ -393,20 +422,25 @@ prepare_statements(struct verification_cache *cache, struct error *err)
                                     &cache->prepared[i], NULL);
 
         if (rc != SQLITE_OK)
-            return sqlite_error(cache, rc == SQLITE_ERROR ? SQLITE_NOTADB : rc, err);
+            return sqlite_error(cache, rc, err);
     }
     return STATUS_OK;
 }
 
+/* Moved, not removed: a wrong `cache { path }` must not cost anybody a file. */
 static void
-remove_database(const struct verification_cache *cache)
+set_aside(const struct verification_cache *cache)
 {
-    static const char *const suffixes[] = { "-shm", "-wal", "" };
-    char path[PATH_TEXT_SIZE];
+    static const char *const suffixes[][2] = { { "-shm", ".damaged-shm" },
+                                               { "-wal", ".damaged-wal" },
+                                               { "", ".damaged" } };
+    char from[PATH_TEXT_SIZE];
+    char to[PATH_TEXT_SIZE];
 
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-        path_with(cache, suffixes[i], path);
-        unlink(path);
+        path_with(cache, suffixes[i][0], from);
+        path_with(cache, suffixes[i][1], to);
+        (void)!rename(from, to);
     }
 }
 
@@ -439,11 +473,12 @@ open_locked(struct verification_cache *cache, struct error *err)
 
     if (status != STATUS_CORRUPT)
         return status;
-    log_event(LOG_WARN, "cache_recreated", "path", cache->path, "message", err->message, NULL);
+    log_event(LOG_WARN, "cache_recreated", "path", cache->path, "message", err->message, "effect",
+              "the old file has .damaged behind its name", NULL);
     cache->lock_fd = -1; /* keep the lock while the connection goes */
     close_database(cache);
     cache->lock_fd = lock_fd;
-    remove_database(cache);
+    set_aside(cache);
     return open_database(cache, err);
 }
 
@@ -502,9 +537,10 @@ give_up(struct verification_cache *cache, int rc, int64_t boot_us)
 
     (void)!sqlite_error(cache, rc, &err);
     if (is_broken(rc) && !cache->bypassed) {
-        log_event(LOG_WARN, "cache_recreated", "path", cache->path, "message", err.message, NULL);
+        log_event(LOG_WARN, "cache_recreated", "path", cache->path, "message", err.message,
+                  "effect", "the old file has .damaged behind its name", NULL);
         if (lock_writers(cache->lock_fd) && !was_replaced(cache))
-            remove_database(cache);
+            set_aside(cache);
         close_database(cache);
         return;
     }

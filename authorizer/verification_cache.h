@@ -5,9 +5,10 @@
  * Clerk, failed attempts per address. The authorizer's one door to SQLite.
  *
  * It only ever saves work. A file that is missing, foreign, full, corrupt or on a broken disk is
- * made anew or gone without, with one log line when that begins and one when it ends; nothing here
- * can turn into an allow. Ages use the boot clock, and rows of an earlier boot are dropped. The
- * file is opened at the first use. Source: design document, sections 5 and 6.
+ * made anew or gone without, with one log line when that begins and one when it ends (a damaged one
+ * is kept as `.damaged`); nothing here can turn into an allow. Ages use the boot clock, and rows of
+ * an earlier boot are dropped. The file is opened at the first use. Source: design document,
+ * sections 5 and 6.
  */
 #ifndef SPENDGATE_VERIFICATION_CACHE_H
 #define SPENDGATE_VERIFICATION_CACHE_H
