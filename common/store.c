@@ -1232,6 +1232,19 @@ store_verification_number(struct store *s, int64_t *out, struct error *err)
     return read_number(s, out, err);
 }
 
+enum status
+store_organization_last_seen(struct store *s, const char *key_id, const char *subject,
+                             char out[ACCOUNT_NAME_SIZE], struct error *err)
+{
+    enum status status = s->ops->begin(s->backend, STORE_READ, err);
+
+    out[0] = '\0';
+    if (status != STATUS_OK)
+        return status;
+    status = s->ops->organization_last_seen(s->backend, key_id, subject, out, err);
+    return status == STATUS_OK ? s->ops->commit(s->backend, false, err) : give_up(s, status);
+}
+
 /* ---- spending ------------------------------------------------------------------------------- */
 
 /* A change that a client asked for: what all of them share. */
@@ -1240,7 +1253,8 @@ struct change {
     const struct reply_writer *writer;     /* or NULL */
     int64_t now_us;
     struct result *out;
-    struct buf *reply; /* or NULL */
+    struct buf *reply;         /* or NULL */
+    const struct actor *actor; /* an operator, for the journal; NULL: a client */
 };
 
 static void
@@ -1248,7 +1262,7 @@ change_init(struct change *c, struct store *s, const struct idempotency *idempot
             const struct reply_writer *writer, int64_t now_us, struct result *out,
             struct buf *reply)
 {
-    *c = (struct change){ idempotency, writer, now_us, out, reply };
+    *c = (struct change){ idempotency, writer, now_us, out, reply, NULL };
     if (idempotency != NULL && idempotency->key == NULL)
         c->idempotency = NULL;
     memset(out, 0, sizeof(*out));
@@ -2198,6 +2212,24 @@ extend_hold(struct store *s, int64_t add_nanos, const struct change *c, struct e
     return write_hold_change(s, c, &hold, false, err);
 }
 
+/* Who gave a hold back at the command line, and why; on the account that pays. */
+static enum status
+journal_void(struct store *s, const struct change *c, const struct hold *hold, struct error *err)
+{
+    int payer = ledger_payer(&s->ledger);
+    const struct event_row event = {
+        .kind = EVENT_ADMIN,
+        .account_id = payer >= 0 ? s->ledger.accounts[payer].id : 0,
+        .hold_number = hold->id,
+        .created_us = c->now_us,
+        .who = or_empty(c->actor->who),
+        .text = "void a hold",
+        .note = or_empty(c->actor->note),
+    };
+
+    return s->ops->event_write(s->backend, &event, err);
+}
+
 static enum status
 void_hold(struct store *s, const struct change *c, struct error *err)
 {
@@ -2211,6 +2243,8 @@ void_hold(struct store *s, const struct change *c, struct error *err)
                            c->now_us, err);
     if (status == STATUS_OK)
         status = ledger_void(&s->ledger, &hold, c->now_us, err);
+    if (status == STATUS_OK && c->actor != NULL)
+        status = journal_void(s, c, &hold, err);
     /* Durable: with on_expiry = "charge" a void that is lost would be charged. */
     return status == STATUS_OK ? write_hold_change(s, c, &hold, true, err) : status;
 }
@@ -2259,6 +2293,17 @@ store_hold_void(struct store *s, const char *hold_id, const struct idempotency *
     struct change c;
 
     change_init(&c, s, idempotency, writer, now_us, out, reply);
+    return change_hold(s, hold_id, -1, &c, err);
+}
+
+enum status
+store_hold_void_as(struct store *s, const char *hold_id, const struct actor *actor, int64_t now_us,
+                   struct result *out, struct error *err)
+{
+    struct change c;
+
+    change_init(&c, s, NULL, NULL, now_us, out, NULL);
+    c.actor = actor;
     return change_hold(s, hold_id, -1, &c, err);
 }
 

@@ -31,6 +31,7 @@
 #define HOLD_TEXT_SIZE 65 /* a hold_id as a client wrote it */
 
 struct store;
+struct actor;
 
 struct store_options {
     const char *url;             /* "sqlite:/path" or "postgresql://…" */
@@ -101,6 +102,11 @@ enum status store_explain(struct store *store, const struct admission *admission
 /* The number to note on a verification that starts now; see account.verify_after. */
 enum status store_verification_number(struct store *store, int64_t *out,
                                       struct error *err) MUST_CHECK;
+/* The organization that this key (or, with "" for it, this subject) was last seen with, so that `explain` can ask
+ * for the chain that a request would count on; "" when there is none. */
+enum status store_organization_last_seen(struct store *store, const char *key_id,
+                                         const char *subject, char out[ACCOUNT_NAME_SIZE],
+                                         struct error *err) MUST_CHECK;
 
 /* ---- spending ------------------------------------------------------------------------------- */
 
@@ -214,6 +220,9 @@ enum status store_hold_void(struct store *store, const char *hold_id,
                             const struct idempotency *idempotency,
                             const struct reply_writer *writer, int64_t now_us, struct result *out,
                             struct buf *reply, struct error *err) MUST_CHECK;
+/* The same by an operator; who and why go into the event journal, in the same transaction. */
+enum status store_hold_void_as(struct store *store, const char *hold_id, const struct actor *actor,
+                               int64_t now_us, struct result *out, struct error *err) MUST_CHECK;
 /* `amount_nanos` -1: all that is left of the charge. */
 enum status store_refund(struct store *store, const char *charge_id, int64_t amount_nanos,
                          const char *token, const char *note, const struct idempotency *idempotency,
