@@ -297,6 +297,10 @@ $answer = says('429 budget_exceeded', 'a hold that does not fit', 'POST', '/v1/h
 is_deeply [ @{ $answer->{json} }{qw(account period limit_usd spent_usd held_usd resets_at)} ], [ 'user_h', 'none', '1', '0', '0.4', undef ],
     'budget_exceeded: its numbers';
 ok !exists $answer->{headers}{'retry-after'}, 'no Retry-After for a budget without a period';
+account('user_d', day => '0.1');
+$answer = says('429 budget_exceeded', 'a hold that does not fit into today', 'POST', '/v1/holds', { subject => 'user_d', amount_usd => '0.2' });
+cmp_ok $answer->{headers}{'retry-after'}, '<=', 86_400, 'Retry-After: at most a day';
+cmp_ok $answer->{headers}{'retry-after'}, '>=', 1, 'Retry-After: at least a second';
 says('400 missing_field', 'a hold of nobody', 'POST', '/v1/holds', { amount_usd => '1' });
 says('400 missing_field', 'a hold of nothing', 'POST', '/v1/holds', { subject => 'user_h' });
 says('400 missing_field', 'a hold without a body', 'POST', '/v1/holds');
@@ -378,9 +382,11 @@ my @posts = (
     { subject => 'user_b', cost_cents => '50', idempotency_key => 'b1' },
     { subject => 'user_b', cost_cents => '50', idempotency_key => 'b1' },
     { subject => 'user_b', cost_cents => '51', idempotency_key => 'b1' },
+    { subject => 'user_b', cost_usd => '1', idempotency_key => 'a b' },
     'x',
 );
-my @verdicts = ('200', '404 unknown_account', '400 missing_field', '400 invalid_cost', '200', '200', '422 idempotency_key_reuse', '400 invalid_json');
+my @verdicts = ('200', '404 unknown_account', '400 missing_field', '400 invalid_cost', '200', '200', '422 idempotency_key_reuse',
+    '400 invalid_field', '400 invalid_json');
 my $summary = sub { return [ map { $_->{status} . ($_->{error} ? " $_->{error}" : '') } @{ $_[0]{json}{results} // [] } ] };
 $answer = says('200', 'a batch', 'POST', '/v1/spend/batch', \@posts, role => 'post');
 is_deeply $summary->($answer), \@verdicts, 'each has its own result' or diag $answer->{body};
@@ -389,7 +395,7 @@ is $answer->{json}{results}[4]{charge_id}, $answer->{json}{results}[5]{charge_id
 ok $answer->{json}{results}[1]{message} && $answer->{json}{results}[1]{request_id}, 'a refusal in it is whole';
 is budget('user_b')->{spent_usd}, '1.5', 'what was recorded';
 $answer = says('200', 'NDJSON', 'POST', '/v1/spend/batch',
-    join("\n", map { ref ? $codec->encode($_) : $_ } @posts[ 0 .. 6 ], 'nonsense', '', " \r") . "\n", type => 'application/x-ndjson', role => 'post');
+    join("\n", map { ref ? $codec->encode($_) : $_ } @posts[ 0 .. 7 ], 'nonsense', '', " \r") . "\n", type => 'application/x-ndjson', role => 'post');
 is_deeply $summary->($answer), \@verdicts, 'NDJSON: each line has its own result' or diag $answer->{body};
 is budget('user_b')->{spent_usd}, '2.5', 'the ones without a key are other charges';
 my @keyed = map { { subject => 'user_b', cost_usd => '0.1', idempotency_key => "b2-$_" } } 1 .. 3;
@@ -569,6 +575,9 @@ $answer = says('200', 'me after a redirect, with a key that is not known', 'GET'
 ok !exists $answer->{json}{key}, 'me: then without the key';
 $answer = says('401 missing_credential', 'me without the authorizer', 'GET', '/v1/me');
 is $answer->{headers}{'www-authenticate'}, 'Bearer realm="spendgate"', 'me: WWW-Authenticate';
+says('404 unknown_account', 'me with a name that cannot be one', 'GET', '/v1/me', undef, params => { SPENDGATE_SUBJECT => 'a b' });
+$answer = call('GET', '/v1/me', undef, params => { SPENDGATE_SUBJECT => 'user_nobody', SPENDGATE_REQUEST_ID => 'from-the-authorizer' });
+is $answer->{json}{request_id}, 'from-the-authorizer', 'me: the request_id of the authorizer';
 says('404 unknown_account', 'me, not seen yet', 'GET', '/v1/me', undef, params => { SPENDGATE_SUBJECT => 'user_nobody' });
 
 $answer = call('GET', '/metrics', undef, role => 'read');
@@ -643,8 +652,26 @@ for my $case (
     like $why[0] // '', qr/level=error event=tracker_store .*message=/, "@$case[0,1] without a store: the store's own words";
 }
 is verdict(call('GET', '/healthz')), '200', 'the process is well all the same';
+is verdict(call('GET', '/v1/me', undef, params => { SPENDGATE_SUBJECT => 'user_a' })), '503 store_unavailable', 'me without a store';
 rename $gate->path('store.away'), $gate->path('store') or die "rename: $!";
 says('200', 'and the store is found again when it is back', 'POST', '/v1/spend', { subject => 'user_a', cost_usd => '0.01' });
+
+# A store that could not sync acknowledges nothing until somebody has looked at it.
+$gate->write_file('store/spendgate.db.failed', '');
+for my $case (
+    [ POST => '/v1/spend', { subject => 'user_a', cost_usd => '0.01', idempotency_key => 'f1' } ],
+    [ POST => '/v1/spend/batch', [ { subject => 'user_a', cost_usd => '0.01', idempotency_key => 'f2' } ] ],
+    [ POST => '/v1/accounts/user_a/freeze' ], [ PUT => '/v1/accounts/user_a/budgets/day', { limit_usd => '1' } ],
+    [ POST => '/v1/accounts/user_a/credits', { amount_usd => '1', period => 'month' } ], [ POST => "/v1/charges/$big_id/refund" ], [ GET => '/readyz' ],
+  )
+{
+    says('503 store_unavailable', "@$case[0,1] on a failed store", @$case);
+}
+unlink $gate->path('store/spendgate.db.failed') or die "unlink: $!";
+my $before = budget('user_a', 'month')->{spent_usd};
+says('200', 'the key of a post that was not acknowledged settles it', 'POST', '/v1/spend', { subject => 'user_a', cost_usd => '0.01', idempotency_key => 'f1' });
+says('200', 'and once more', 'POST', '/v1/spend', { subject => 'user_a', cost_usd => '0.01', idempotency_key => 'f1' });
+like budget('user_a', 'month')->{spent_usd} - $before, qr/\A0(?:\.01\d*|\.00999\d*)?\z/, 'it counts at most once';
 
 # ---- the log ------------------------------------------------------------------------------------------
 
