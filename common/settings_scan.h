@@ -13,7 +13,8 @@
 
 /*
  * Check the words, strings and comments of `length` bytes at `text`, and overwrite the comments
- * with spaces, in place. False after the first problem, which is added to `problems` with its line.
+ * with spaces, in place, so that both readers agree on what is one. False after the first problem,
+ * which is added to `problems` with its line.
  *
  * Refused: control bytes; characters outside quotes that belong to no word, which libconfuse skips;
  * a comment, a string or a section without its end, which libconfuse takes to the end of the file;

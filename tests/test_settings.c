@@ -1140,8 +1140,6 @@ test_texts_reach_neither_environment_nor_bytes_by_number(void)
     check_refused_bytes("compat = \"\\\0\"", 12, escape);
 }
 
-/* Comments are blanked before libconfuse sees them: 3.3 reads past the end of an empty one and of
- * one whose length is a multiple of 32. */
 static void
 test_comments_of_every_form_are_skipped(void)
 {
