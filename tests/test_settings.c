@@ -21,6 +21,30 @@
 #define DAY_US (24 * HOUR_US)
 #define USD MONEY_NANOS_PER_USD
 
+/* Our own allocations, of which one can be made to fail (--wrap in Makefile.am). */
+static int allocations_left = -1; /* -1: all succeed */
+
+void *__real_calloc(size_t count, size_t size);
+void *__real_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_malloc(size_t size);
+
+void *
+__wrap_calloc(size_t count, size_t size)
+{
+    if (allocations_left >= 0 && allocations_left-- == 0)
+        return NULL;
+    return __real_calloc(count, size);
+}
+
+void *
+__wrap_malloc(size_t size)
+{
+    if (allocations_left >= 0 && allocations_left-- == 0)
+        return NULL;
+    return __real_malloc(size);
+}
+
 /* What one reading told: errors as they are, warnings with "warning " before them. */
 struct told {
     char storage[16384];
@@ -1569,6 +1593,33 @@ test_file_is_named_by_the_caller_then_the_environment(void)
     CHECK_STATUS(STATUS_INVALID, settings_open(name, NULL, &settings, &err), &err);
 }
 
+static void
+test_every_failed_allocation_is_out_of_memory(void)
+{
+    static const char text[] = "default_plan = a plan a {} route \"/a\" {}";
+    struct settings *settings = NULL;
+    int failures = 0;
+
+    write_bytes(FILE_NAME, text, strlen(text), 0640);
+    for (;; failures++) {
+        struct error err = { 0 };
+        enum status status;
+
+        allocations_left = failures;
+        status = settings_open(FILE_NAME, NULL, &settings, &err);
+        if (allocations_left >= 0)
+            break;
+        allocations_left = -1;
+        CHECK_STATUS(STATUS_NO_MEMORY, status, &err);
+        CHECK_STRING("error", "settings: out of memory", err.message);
+        CHECK_TRUE("nothing", settings == NULL);
+    }
+    allocations_left = -1;
+    CHECK_INT("reading, settings, text, value, plans, routes", 6, failures);
+    CHECK_TRUE("the next one succeeds", settings != NULL);
+    settings_close(settings);
+}
+
 /* ---- what the authorizer needs -------------------------------------------------------------- */
 
 static void
@@ -1757,6 +1808,7 @@ main(void)
         CHECK_TEST(test_file_is_regular_and_written_by_its_owner_only),
         CHECK_TEST(test_file_has_a_largest_size),
         CHECK_TEST(test_file_is_named_by_the_caller_then_the_environment),
+        CHECK_TEST(test_every_failed_allocation_is_out_of_memory),
         CHECK_TEST(test_authorizer_needs_a_secret_key_unless_it_verifies_sessions_only),
         CHECK_TEST(test_describe_tells_every_key_with_default_and_range),
         CHECK_TEST(test_duration_parser_takes_whole_numbers_with_a_unit),
