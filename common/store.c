@@ -304,6 +304,7 @@ prepare_lines(struct store *s, struct ledger *ledger, const struct plan *plan, i
         struct budget_line *line = &ledger->lines[i];
 
         line->credit_nanos = i < loaded ? credits[i] : 0;
+        line->carry_nanos = 0;
         if (!line->period_stored)
             status = fill_missing_period(s, ledger, line, at_us, now_us, err);
         if (status == STATUS_OK && line->limited && line->overage == OVERAGE_CARRY)
@@ -1013,7 +1014,7 @@ find_earlier(const struct store_load *load, struct admit *a)
     if (a->ask->redirected) {
         a->repeated = true;
         a->not_yours = a->hold_due && !hold_is_yours(load, a->ask);
-        a->has_earlier = a->hold_due && load->hold_found;
+        a->has_earlier = a->hold_due;
         a->earlier = load->hold;
         a->earlier.state = HOLD_HELD;
         a->earlier.expires_us = INT64_MAX;
@@ -1048,8 +1049,7 @@ admit_decide(struct store *s, struct admit *a, struct verdict *out, struct error
     if (out->allow && a->not_yours) {
         memset(out, 0, sizeof(*out));
         out->reason = REASON_NOT_YOURS;
-    }
-    if (out->allow && a->ask->redirected && a->has_earlier)
+    } else if (out->allow && a->ask->redirected && a->has_earlier)
         out->hold = s->load.hold;
     return STATUS_OK;
 }
@@ -1859,7 +1859,7 @@ set_parent(struct store *s, const struct edit *e, struct account *account, const
 {
     struct account parent;
     bool circle;
-    int steps;
+    int above, below;
     enum status status = STATUS_OK;
 
     memset(&parent, 0, sizeof(parent));
@@ -1868,12 +1868,15 @@ set_parent(struct store *s, const struct edit *e, struct account *account, const
         if (status == STATUS_OK && parent.id == 0)
             status = new_account(s, name, e->now_us, &parent, err);
         if (status == STATUS_OK)
-            status = climb(s, parent.id, account->id, &circle, &steps, err);
+            status = climb(s, parent.id, account->id, &circle, &above, err);
         if (status == STATUS_OK && circle)
             return error_set(err, STATUS_CONFLICT, "%s is above or is %s itself: a circle",
                              account->name, name);
-        if (status == STATUS_OK && steps > LEDGER_PARENTS_MAX)
-            return error_set(err, STATUS_CONFLICT, "%s would have more than %d parents",
+        if (status == STATUS_OK)
+            status = s->ops->generations_below(s->backend, account->id, &below, err);
+        if (status == STATUS_OK && above + below > LEDGER_PARENTS_MAX)
+            return error_set(err, STATUS_CONFLICT,
+                             "%s, or an account below it, would have more than %d parents",
                              account->name, LEDGER_PARENTS_MAX);
     }
     account->parent_id = parent.id;

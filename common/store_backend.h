@@ -182,6 +182,9 @@ struct store_ops {
     /* STATUS_NOT_FOUND when there is none. */
     enum status (*account_get)(struct store_backend *backend, int64_t id, struct account *out,
                                struct error *err);
+    /* How many generations of accounts have `id` above them: 0 when it is nobody's parent. */
+    enum status (*generations_below)(struct store_backend *backend, int64_t id, int *out,
+                                     struct error *err);
     /* The chain of exactly these members in this order; made when `create`, else `*id` 0. `spec` is
      * their text form, unique per chain. `payer_id` is the account that pays. */
     enum status (*chain_intern)(struct store_backend *backend, const char *spec,

@@ -70,6 +70,7 @@ enum statement {
     SQL_IDEMPOTENCY,
     SQL_ACCOUNT_BY_NAME,
     SQL_ACCOUNT_BY_ID,
+    SQL_GENERATIONS,
     SQL_CHAIN_FIND,
     SQL_CHAIN_INSERT,
     SQL_CHAIN_MEMBER,
@@ -157,6 +158,11 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_IDEMPOTENCY] = "SELECT fingerprint, reply FROM idempotency WHERE scope = ?1 AND key = ?2",
     [SQL_ACCOUNT_BY_NAME] = "SELECT " ACCOUNT_COLUMNS " FROM account a WHERE a.name = ?1",
     [SQL_ACCOUNT_BY_ID] = "SELECT " ACCOUNT_COLUMNS " FROM account a WHERE a.id = ?1",
+    [SQL_GENERATIONS] =
+        "WITH RECURSIVE below (id, depth) AS (VALUES (?1, 0) UNION ALL SELECT a.id, b.depth + 1 "
+        "FROM below b JOIN account a ON a.parent_id = b.id AND a.parent_id <> 0 WHERE b.depth < "
+        "?2) "
+        "SELECT max(depth) FROM below",
     [SQL_CHAIN_FIND] = "SELECT id FROM chain WHERE spec = ?1",
     [SQL_CHAIN_INSERT] = "INSERT INTO chain (spec, payer_id) VALUES (?1, ?2)",
     [SQL_CHAIN_MEMBER] = "INSERT INTO chain_account (chain_id, position, account_id, roles) "
@@ -1402,6 +1408,23 @@ sqlite_account_get(struct store_backend *backend, int64_t id, struct account *ou
 }
 
 static enum status
+sqlite_generations_below(struct store_backend *backend, int64_t id, int *out, struct error *err)
+{
+    struct sqlite_store *s = sqlite_of(backend);
+    sqlite3_stmt *stmt;
+    int64_t depth = 0;
+    enum status status = prepared(s, SQL_GENERATIONS, &stmt, err);
+
+    if (status != STATUS_OK)
+        return status;
+    sqlite3_bind_int64(stmt, 1, id);
+    sqlite3_bind_int(stmt, 2, LEDGER_PARENTS_MAX + 1); /* a circle made by hand ends here */
+    status = one_int(s, stmt, 0, &depth, "look below an account", err);
+    *out = (int)depth;
+    return status;
+}
+
+static enum status
 sqlite_chain_intern(struct store_backend *backend, const char *spec,
                     const struct chain_member *members, size_t count, int64_t payer_id, bool create,
                     int64_t *id, struct error *err)
@@ -2618,6 +2641,7 @@ const struct store_ops store_sqlite_ops = {
     .batch_end = sqlite_batch_end,
     .accounts_find = sqlite_accounts_find,
     .account_get = sqlite_account_get,
+    .generations_below = sqlite_generations_below,
     .chain_intern = sqlite_chain_intern,
     .organization_last_seen = sqlite_organization_last_seen,
     .load = sqlite_load,

@@ -157,7 +157,8 @@ differences(struct fixture *f, int64_t now_us)
     struct verify_summary summary;
 
     CHECK_STATUS(STATUS_OK,
-                 store_verify(f->store, now_us, count_difference, NULL, &summary, &f->err), &f->err);
+                 store_verify(f->store, now_us, count_difference, NULL, &summary, &f->err),
+                 &f->err);
     return summary.differences;
 }
 
@@ -223,12 +224,14 @@ static enum outcome
 spend_hold(struct fixture *f, const char *hold_id, const char *subject, int64_t cost_nanos,
            int64_t now_us)
 {
-    struct spend spend = { .hold_id = hold_id, .subject = subject, .cost_nanos = cost_nanos,
-                           .token = "php" };
+    struct spend spend = {
+        .hold_id = hold_id, .subject = subject, .cost_nanos = cost_nanos, .token = "php"
+    };
 
-    CHECK_STATUS(STATUS_OK,
-                 store_spend(f->store, &spend, NULL, &writer, now_us, &f->result, &f->reply, &f->err),
-                 &f->err);
+    CHECK_STATUS(
+        STATUS_OK,
+        store_spend(f->store, &spend, NULL, &writer, now_us, &f->result, &f->reply, &f->err),
+        &f->err);
     return f->result.outcome;
 }
 
@@ -332,7 +335,8 @@ test_settling_twice_answers_the_same_bytes_and_counts_once(void)
     (void)!text_copy(first, sizeof(first), buf_text(&f->reply));
     CHECK_INT("again", OUTCOME_REPLAYED, spend_hold(f, id, NULL, 3 * CENT, NOON + SECOND));
     CHECK_STRING("reply", first, buf_text(&f->reply));
-    CHECK_INT("other amount", OUTCOME_HOLD_SETTLED, spend_hold(f, id, NULL, 4 * CENT, NOON + SECOND));
+    CHECK_INT("other amount", OUTCOME_HOLD_SETTLED,
+              spend_hold(f, id, NULL, 4 * CENT, NOON + SECOND));
     CHECK_INT("spent", 3 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
     teardown(f);
 }
@@ -355,6 +359,1571 @@ test_spend_without_a_hold_counts_once_per_key(void)
     teardown(f);
 }
 
+/* ---- budgets -------------------------------------------------------------------------------- */
+
+static const struct actor actor = { "ops", "because" };
+
+static enum outcome
+set_budget(struct fixture *f, const char *account, enum period_kind kind, int64_t limit_nanos)
+{
+    CHECK_STATUS(STATUS_OK,
+                 store_budget_set(f->store, account, kind, limit_nanos, NULL, &actor, NOON,
+                                  &f->result, &f->err),
+                 &f->err);
+    return f->result.outcome;
+}
+
+static enum outcome
+change(struct fixture *f, const char *account, enum account_change what, int64_t until_us,
+       const char *text)
+{
+    CHECK_STATUS(STATUS_OK,
+                 store_account_change(f->store, account, what, until_us, text, &actor, NOON,
+                                      &f->result, &f->err),
+                 &f->err);
+    return f->result.outcome;
+}
+
+static void
+test_a_refused_first_sight_leaves_an_account_that_can_be_topped_up(void)
+{
+    struct fixture *f = setup();
+    struct credit_request credit = { .account = "user_1", .amount_nanos = USD };
+
+    f->plans[0].budgets[0].spec.kind = PERIOD_NONE;
+    f->plans[0].budgets[0].limit_nanos = 0;
+    CHECK_FALSE("prepaid", admit(f, "user_1", NOON));
+    CHECK_INT("reason", REASON_BUDGET, f->verdict.reason);
+    CHECK_STATUS(STATUS_OK,
+                 store_credit(f->store, &credit, &actor, NULL, &writer, NOON, &f->result, &f->reply,
+                              &f->err),
+                 &f->err);
+    CHECK_INT("credit", OUTCOME_DONE, f->result.outcome);
+    CHECK_TRUE("paid", admit(f, "user_1", NOON));
+    CHECK_INT("limit", USD, ledger_limit(&(struct budget_line){ .credit_nanos = USD }));
+    CHECK_INT("stored limit", USD, f->verdict.limit_nanos);
+    teardown(f);
+}
+
+static void
+test_a_line_gained_later_starts_at_its_journal_with_live_holds(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+    struct budget_line line;
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_TRUE("second", admit(f, "user_1", NOON));
+    CHECK_INT("settle", OUTCOME_DONE, spend_hold(f, id, NULL, 3 * CENT, NOON));
+    CHECK_INT("all", OUTCOME_DONE, set_budget(f, "all", PERIOD_DAY, USD));
+    line = line_of(f, "all", PERIOD_DAY, NOON);
+    CHECK_INT("spent", 3 * CENT, line.spent_nanos);
+    CHECK_INT("held", 5 * CENT, line.held_nanos);
+    add_budget(&f->plans[0], PERIOD_YEAR, USD);
+    CHECK_TRUE("third", admit(f, "user_1", NOON));
+    line = line_of(f, "user_1", PERIOD_YEAR, NOON);
+    CHECK_INT("year spent", 3 * CENT, line.spent_nanos);
+    CHECK_INT("year held", 10 * CENT, line.held_nanos);
+    teardown(f);
+}
+
+static void
+test_a_new_period_is_a_new_row_and_a_late_settlement_belongs_to_the_old_one(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+    int64_t before = NEXT_MONTH - SECOND, after = NEXT_MONTH + SECOND;
+
+    CHECK_TRUE("hold", admit(f, "user_1", before));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("new month", 0, line_of(f, "user_1", PERIOD_MONTH, after).held_nanos);
+    CHECK_INT("settle", OUTCOME_DONE, spend_hold(f, id, NULL, 4 * CENT, after));
+    CHECK_INT("new month", 0, line_of(f, "user_1", PERIOD_MONTH, after).spent_nanos);
+    CHECK_INT("old month", 4 * CENT, line_of(f, "user_1", PERIOD_MONTH, before).spent_nanos);
+    CHECK_INT("old held", 0, line_of(f, "user_1", PERIOD_MONTH, before).held_nanos);
+    teardown(f);
+}
+
+static void
+test_every_account_of_the_chain_is_counted_and_the_tightest_wins(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "org_1");
+
+    CHECK_TRUE("first", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_INT("parent", OUTCOME_DONE, change(f, "user_1", ACCOUNT_PARENT, 0, "group:west"));
+    CHECK_INT("group", OUTCOME_DONE, set_budget(f, "group:west", PERIOD_MONTH, 10 * CENT));
+    CHECK_INT("org", OUTCOME_DONE, set_budget(f, "org_1", PERIOD_MONTH, 50 * CENT));
+    CHECK_TRUE("second", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_TRUE("third", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_FALSE("fourth", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_STRING("whose", "group:west", f->verdict.account);
+    CHECK_FALSE("own", f->verdict.own_account);
+    CHECK_INT("group held", 10 * CENT, line_of(f, "group:west", PERIOD_MONTH, NOON).held_nanos);
+    CHECK_INT("org held", 15 * CENT, line_of(f, "org_1", PERIOD_MONTH, NOON).held_nanos);
+    teardown(f);
+}
+
+static void
+test_a_changed_parent_acts_on_the_next_request_of_every_process(void)
+{
+    struct fixture *f = setup();
+    struct store *other;
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OK, store_open(&f->options, &other, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK,
+                 store_account_change(other, "user_1", ACCOUNT_PARENT, 0, "group:west", &actor,
+                                      NOON, &f->result, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_OK,
+                 store_account_change(other, "group:west", ACCOUNT_FREEZE, 0, NULL, &actor, NOON,
+                                      &f->result, &f->err),
+                 &f->err);
+    store_close(other);
+    CHECK_FALSE("frozen above", admit(f, "user_1", NOON));
+    CHECK_INT("reason", REASON_FROZEN, f->verdict.reason);
+    CHECK_STRING("who", "group:west", f->verdict.account);
+    CHECK_INT("none", OUTCOME_DONE, change(f, "user_1", ACCOUNT_PARENT, 0, ""));
+    CHECK_TRUE("free", admit(f, "user_1", NOON));
+    teardown(f);
+}
+
+static void
+test_parents_neither_form_a_circle_nor_pass_four(void)
+{
+    struct fixture *f = setup();
+    const char *up[] = { "user_1", "group:a", "group:b", "group:c", "group:d", "group:e" };
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    for (int i = 0; i < 4; i++)
+        CHECK_INT("parent", OUTCOME_DONE, change(f, up[i], ACCOUNT_PARENT, 0, up[i + 1]));
+    CHECK_TRUE("four", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_CONFLICT,
+                 store_account_change(f->store, "group:d", ACCOUNT_PARENT, 0, "user_1", &actor,
+                                      NOON, &f->result, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_CONFLICT,
+                 store_account_change(f->store, "user_1", ACCOUNT_PARENT, 0, "user_1", &actor, NOON,
+                                      &f->result, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_CONFLICT,
+                 store_account_change(f->store, "group:d", ACCOUNT_PARENT, 0, "group:e", &actor,
+                                      NOON, &f->result, &f->err),
+                 &f->err);
+    CHECK_TRUE("still", admit(f, "user_1", NOON));
+    teardown(f);
+}
+
+static void
+test_a_parent_from_a_claim_counts_beside_the_stored_one(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_INT("parent", OUTCOME_DONE, change(f, "user_1", ACCOUNT_PARENT, 0, "group:stored"));
+    (void)!text_copy(names.parent, sizeof(names.parent), "group:claim");
+    CHECK_TRUE("claim", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_INT("stored", OUTCOME_DONE, set_budget(f, "group:stored", PERIOD_MONTH, USD));
+    CHECK_INT("claimed", OUTCOME_DONE, set_budget(f, "group:claim", PERIOD_MONTH, USD));
+    CHECK_TRUE("again", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_INT("stored held", 10 * CENT, line_of(f, "group:stored", PERIOD_MONTH, NOON).held_nanos);
+    CHECK_INT("claim held", 10 * CENT, line_of(f, "group:claim", PERIOD_MONTH, NOON).held_nanos);
+    teardown(f);
+}
+
+static void
+test_two_keys_of_one_customer_keep_their_own_plans_and_share_the_counters(void)
+{
+    struct fixture *f = setup();
+    struct plan *small = add_plan(f, "small", 5 * CENT);
+    struct chain_names one = names_of("ak_1", "user_1", ""), two = names_of("ak_2", "user_1", "");
+
+    add_budget(small, PERIOD_MONTH, 10 * CENT);
+    CHECK_TRUE("small", admit_names(f, &two, small, NOON));
+    CHECK_TRUE("pro", admit_names(f, &one, &f->plans[0], NOON));
+    CHECK_FALSE("small is full", admit_names(f, &two, small, NOON));
+    CHECK_TRUE("pro is not", admit_names(f, &one, &f->plans[0], NOON));
+    CHECK_INT("held", 15 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    CHECK_STRING("last seen", "pro", f->ledger.accounts[0].plan);
+    teardown(f);
+}
+
+static void
+test_a_hand_set_limit_wins_until_it_is_cleared(void)
+{
+    struct fixture *f = setup();
+    enum enforce warn = ENFORCE_WARN;
+
+    CHECK_INT("unknown", OUTCOME_UNKNOWN_ACCOUNT, set_budget(f, "user_1", PERIOD_MONTH, USD));
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_INT("set", OUTCOME_DONE, set_budget(f, "user_1", PERIOD_MONTH, 5 * CENT));
+    CHECK_FALSE("by hand", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OK,
+                 store_budget_set(f->store, "user_1", PERIOD_MONTH, 5 * CENT, &warn, &actor, NOON,
+                                  &f->result, &f->err),
+                 &f->err);
+    CHECK_TRUE("warns", admit(f, "user_1", NOON));
+    CHECK_STRING("warn", "user_1 month", f->verdict.warn);
+    CHECK_STATUS(
+        STATUS_OK,
+        store_budget_clear(f->store, "user_1", PERIOD_MONTH, &actor, NOON, &f->result, &f->err),
+        &f->err);
+    CHECK_INT("cleared", OUTCOME_DONE, f->result.outcome);
+    CHECK_TRUE("plan", admit(f, "user_1", NOON));
+    CHECK_INT("limit", USD, f->verdict.limit_nanos);
+    CHECK_STATUS(
+        STATUS_OK,
+        store_budget_clear(f->store, "user_1", PERIOD_HOUR, &actor, NOON, &f->result, &f->err),
+        &f->err);
+    CHECK_INT("no hour", OUTCOME_UNKNOWN_BUDGET, f->result.outcome);
+    teardown(f);
+}
+
+static void
+test_a_boost_ends_by_itself_and_a_top_up_with_its_period(void)
+{
+    struct fixture *f = setup();
+    struct credit_request request = { .account = "user_1", .amount_nanos = 2 * USD };
+    int64_t later = NEXT_MONTH + SECOND;
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OK,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    request = (struct credit_request){
+        .account = "user_1", .amount_nanos = USD, .expires_us = later + SECOND, .boost = true
+    };
+    CHECK_STATUS(STATUS_OK,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_TRUE("both", admit(f, "user_1", NOON));
+    CHECK_INT("both", 4 * USD, f->verdict.limit_nanos);
+    CHECK_TRUE("boost", admit(f, "user_1", later));
+    CHECK_INT("boost", 2 * USD, f->verdict.limit_nanos);
+    CHECK_TRUE("over", admit(f, "user_1", later + SECOND));
+    CHECK_INT("over", USD, f->verdict.limit_nanos);
+    request.expires_us = 0;
+    CHECK_STATUS(STATUS_INVALID,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    teardown(f);
+}
+
+static void
+test_a_credit_names_its_budget_where_there_are_several(void)
+{
+    struct fixture *f = setup();
+    struct credit_request request = { .account = "user_1", .amount_nanos = USD };
+
+    add_budget(&f->plans[0], PERIOD_DAY, USD);
+    CHECK_STATUS(STATUS_OK,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("unknown", OUTCOME_UNKNOWN_ACCOUNT, f->result.outcome);
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OK,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("which", OUTCOME_UNKNOWN_BUDGET, f->result.outcome);
+    request.period = PERIOD_DAY;
+    CHECK_STATUS(STATUS_OK,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("day", OUTCOME_DONE, f->result.outcome);
+    CHECK_INT("day", USD, line_of(f, "user_1", PERIOD_DAY, NOON).credit_nanos);
+    CHECK_INT("month", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).credit_nanos);
+    teardown(f);
+}
+
+static void
+test_an_overrun_is_carried_into_the_next_period(void)
+{
+    struct fixture *f = setup();
+
+    f->plans[0].budgets[0].overage = OVERAGE_CARRY;
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_INT("spend", OUTCOME_DONE, spend_as(f, "user_1", 3 * USD / 2, NULL, NOON));
+    CHECK_TRUE("over", f->result.effect.over_budget);
+    CHECK_INT("overrun", USD / 2, f->result.effect.overrun_nanos);
+    CHECK_TRUE("next month", admit(f, "user_1", NEXT_MONTH));
+    CHECK_INT("limit", USD / 2, f->verdict.limit_nanos);
+    CHECK_TRUE("paid off", admit(f, "user_1", NEXT_MONTH + 31 * INT64_C(86400) * SECOND));
+    CHECK_INT("limit", USD, f->verdict.limit_nanos);
+    teardown(f);
+}
+
+/* ---- accounts ------------------------------------------------------------------------------- */
+
+static void
+test_i9_frozen_revoked_and_expired_are_refused_on_the_next_request(void)
+{
+    struct fixture *f = setup();
+
+    f->plans[0].expires_in_us = 100 * SECOND;
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_INT("freeze", OUTCOME_DONE, change(f, "user_1", ACCOUNT_FREEZE, 0, NULL));
+    CHECK_FALSE("frozen", admit(f, "user_1", NOON));
+    CHECK_INT("reason", REASON_FROZEN, f->verdict.reason);
+    CHECK_INT("unfreeze", OUTCOME_DONE, change(f, "user_1", ACCOUNT_UNFREEZE, 0, NULL));
+    CHECK_INT("revoke", OUTCOME_DONE, change(f, "key:ak_1", ACCOUNT_REVOKE, 0, NULL));
+    CHECK_FALSE("revoked", admit(f, "user_1", NOON));
+    CHECK_INT("reason", REASON_REVOKED, f->verdict.reason);
+    CHECK_INT("unrevoke", OUTCOME_DONE, change(f, "key:ak_1", ACCOUNT_UNREVOKE, 0, NULL));
+    CHECK_TRUE("again", admit(f, "user_1", NOON + 99 * SECOND));
+    CHECK_FALSE("expired", admit(f, "user_1", NOON + 100 * SECOND));
+    CHECK_INT("reason", REASON_EXPIRED, f->verdict.reason);
+    CHECK_INT("since", NOON + 100 * SECOND, f->verdict.expired_us);
+    CHECK_INT("renew", OUTCOME_DONE, change(f, "user_1", ACCOUNT_RENEW, NOON + 200 * SECOND, NULL));
+    CHECK_TRUE("renewed", admit(f, "user_1", NOON + 100 * SECOND));
+    CHECK_INT("made", OUTCOME_DONE, change(f, "key:ak_9", ACCOUNT_REVOKE, 0, NULL));
+    CHECK_INT("not made", OUTCOME_UNKNOWN_ACCOUNT,
+              change(f, "key:ak_8", ACCOUNT_UNREVOKE, 0, NULL));
+    teardown(f);
+}
+
+static void
+test_reverify_asks_for_a_newer_verification(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    struct admission ask = { .names = &names, .plan = &f->plans[0], .unique_id = "" };
+
+    CHECK_STATUS(STATUS_OK, store_verification_number(f->store, &ask.verification, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_TRUE("allow", f->verdict.allow);
+    CHECK_INT("reverify", OUTCOME_DONE, change(f, "user_1", ACCOUNT_REVERIFY, 0, NULL));
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_FALSE("old", f->verdict.allow);
+    CHECK_INT("reason", REASON_REVERIFY, f->verdict.reason);
+    CHECK_STATUS(STATUS_OK, store_verification_number(f->store, &ask.verification, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_TRUE("new", f->verdict.allow);
+    teardown(f);
+}
+
+/* ---- holds ---------------------------------------------------------------------------------- */
+
+static void
+test_i5_an_expired_hold_frees_its_room_and_its_late_post_is_recorded_once(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+    int64_t late = NOON + TTL;
+
+    f->plans[0].budgets[0].limit_nanos = 5 * CENT;
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_FALSE("full", admit(f, "user_1", late - 1));
+    CHECK_TRUE("free", admit(f, "user_1", late));
+    CHECK_INT("late", OUTCOME_DONE, spend_hold(f, id, NULL, 2 * CENT, late));
+    CHECK_STRING("word", "expired", f->result.hold_word);
+    CHECK_TRUE("kept", f->result.hold.state == HOLD_EXPIRED);
+    CHECK_INT("again", OUTCOME_REPLAYED, spend_hold(f, id, NULL, 2 * CENT, late));
+    CHECK_INT("other", OUTCOME_HOLD_SETTLED, spend_hold(f, id, NULL, CENT, late));
+    CHECK_INT("spent", 2 * CENT, line_of(f, "user_1", PERIOD_MONTH, late).spent_nanos);
+    teardown(f);
+}
+
+static void
+test_a_post_after_the_time_is_expired_also_when_nobody_looked_before(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("late", OUTCOME_DONE, spend_hold(f, id, NULL, 2 * CENT, NOON + TTL));
+    CHECK_STRING("word", "expired", f->result.hold_word);
+    teardown(f);
+}
+
+static void
+test_on_expiry_charge_charges_once_and_a_late_post_corrects_it(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+    int64_t late = NOON + TTL;
+
+    store_close(f->store);
+    f->options.charge_on_expiry = true;
+    open_store(f);
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("charged", 5 * CENT, line_of(f, "user_1", PERIOD_MONTH, late).spent_nanos);
+    CHECK_INT("held", 0, line_of(f, "user_1", PERIOD_MONTH, late).held_nanos);
+    CHECK_INT("verify", 0, differences(f, late));
+    CHECK_INT("late", OUTCOME_DONE, spend_hold(f, id, NULL, 2 * CENT, late));
+    CHECK_STRING("word", "expired", f->result.hold_word);
+    CHECK_INT("corrected", 2 * CENT, line_of(f, "user_1", PERIOD_MONTH, late).spent_nanos);
+    CHECK_INT("again", OUTCOME_REPLAYED, spend_hold(f, id, NULL, 2 * CENT, late));
+    teardown(f);
+}
+
+static bool
+first_charge(void *context, const struct charge *charge)
+{
+    *(struct charge *)context = *charge;
+    return false;
+}
+
+static void
+test_a_refund_of_what_an_expiry_charged_leaves_less_for_the_late_post(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE], charge_id[PUBLIC_ID_SIZE];
+    int64_t late = NOON + TTL;
+    struct charge charge;
+    struct charge_filter any = { .to_us = INT64_MAX, .before_id = INT64_MAX, .limit = 1 };
+
+    store_close(f->store);
+    f->options.charge_on_expiry = true;
+    open_store(f);
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("charged", 5 * CENT, line_of(f, "user_1", PERIOD_MONTH, late).spent_nanos);
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &any, first_charge, &charge, &f->err), &f->err);
+    public_id_format("chg_", charge.id, charge.nonce, charge_id);
+    CHECK_STATUS(STATUS_OK,
+                 store_refund(f->store, charge_id, 3 * CENT, "ops", NULL, NULL, &writer, late,
+                              &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("refund", OUTCOME_DONE, f->result.outcome);
+    CHECK_INT("verify", 0, differences(f, late));
+    CHECK_INT("late", OUTCOME_DONE, spend_hold(f, id, NULL, 4 * CENT, late));
+    CHECK_INT("spent", 4 * CENT, line_of(f, "user_1", PERIOD_MONTH, late).spent_nanos);
+    teardown(f);
+}
+
+static enum outcome
+extend(struct fixture *f, const char *id, int64_t nanos, int64_t now_us)
+{
+    CHECK_STATUS(STATUS_OK,
+                 store_hold_extend(f->store, id, nanos, NULL, &writer, now_us, &f->result,
+                                   &f->reply, &f->err),
+                 &f->err);
+    return f->result.outcome;
+}
+
+static enum outcome
+void_hold(struct fixture *f, const char *id, int64_t now_us)
+{
+    CHECK_STATUS(
+        STATUS_OK,
+        store_hold_void(f->store, id, NULL, &writer, now_us, &f->result, &f->reply, &f->err),
+        &f->err);
+    return f->result.outcome;
+}
+
+static void
+test_a_heartbeat_keeps_a_hold_and_a_raise_must_fit(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+
+    f->plans[0].budgets[0].limit_nanos = 8 * CENT;
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("heartbeat", OUTCOME_DONE, extend(f, id, 0, NOON + TTL - 1));
+    CHECK_INT("expires", NOON + 2 * TTL - 1, f->result.hold.expires_us);
+    CHECK_INT("raise", OUTCOME_DONE, extend(f, id, 3 * CENT, NOON + TTL));
+    CHECK_INT("held", 8 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON + TTL).held_nanos);
+    CHECK_INT("too much", OUTCOME_DENIED, extend(f, id, 1, NOON + TTL));
+    CHECK_INT("why", REASON_BUDGET, f->result.verdict.reason);
+    CHECK_INT("unknown", OUTCOME_UNKNOWN_HOLD, extend(f, "hld_000000000009000000000009", 1, NOON));
+    CHECK_INT("malformed", OUTCOME_UNKNOWN_HOLD, extend(f, "nonsense", 1, NOON));
+    CHECK_STATUS(
+        STATUS_INVALID,
+        store_hold_extend(f->store, id, -1, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+        &f->err);
+    teardown(f);
+}
+
+static void
+test_extending_an_expired_hold_is_an_admission_again(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+    int64_t later = NEXT_MONTH + SECOND;
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("extend", OUTCOME_DONE, extend(f, id, CENT, later));
+    CHECK_INT("old", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    CHECK_INT("new", 6 * CENT, line_of(f, "user_1", PERIOD_MONTH, later).held_nanos);
+    CHECK_INT("settle", OUTCOME_DONE, spend_hold(f, id, NULL, 6 * CENT, later));
+    CHECK_STRING("word", "settled", f->result.hold_word);
+    CHECK_INT("new", 6 * CENT, line_of(f, "user_1", PERIOD_MONTH, later).spent_nanos);
+    CHECK_INT("extend settled", OUTCOME_HOLD_SETTLED, extend(f, id, CENT, later));
+    teardown(f);
+}
+
+static void
+test_a_voided_hold_gives_its_room_back_and_refuses_a_post(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("void", OUTCOME_DONE, void_hold(f, id, NOON));
+    CHECK_INT("twice", OUTCOME_DONE, void_hold(f, id, NOON));
+    CHECK_INT("held", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    CHECK_INT("post", OUTCOME_HOLD_VOIDED, spend_hold(f, id, NULL, CENT, NOON));
+    CHECK_INT("extend", OUTCOME_HOLD_VOIDED, extend(f, id, CENT, NOON));
+    CHECK_TRUE("second", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("settle", OUTCOME_DONE, spend_hold(f, id, NULL, CENT, NOON));
+    CHECK_INT("void settled", OUTCOME_HOLD_SETTLED, void_hold(f, id, NOON));
+    teardown(f);
+}
+
+static void
+test_a_hold_outside_a_request_is_an_admission_with_its_own_reply(void)
+{
+    struct fixture *f = setup();
+    struct hold_request request = { .subject = "user_1",
+                                    .amount_nanos = 60 * CENT,
+                                    .route = "/queue" };
+    struct idempotency key = { .scope = "php", .key = "job-1" };
+    char first[256];
+
+    CHECK_STATUS(
+        STATUS_OK,
+        store_hold_place(f->store, &request, &key, &writer, NOON, &f->result, &f->reply, &f->err),
+        &f->err);
+    CHECK_INT("unknown", OUTCOME_UNKNOWN_ACCOUNT, f->result.outcome);
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(
+        STATUS_OK,
+        store_hold_place(f->store, &request, &key, &writer, NOON, &f->result, &f->reply, &f->err),
+        &f->err);
+    CHECK_INT("placed", OUTCOME_DONE, f->result.outcome);
+    CHECK_STRING("route", "/queue", f->result.hold.route);
+    (void)!text_copy(first, sizeof(first), buf_text(&f->reply));
+    CHECK_STATUS(
+        STATUS_OK,
+        store_hold_place(f->store, &request, &key, &writer, NOON, &f->result, &f->reply, &f->err),
+        &f->err);
+    CHECK_INT("again", OUTCOME_REPLAYED, f->result.outcome);
+    CHECK_STRING("reply", first, buf_text(&f->reply));
+    key.key = "job-2";
+    CHECK_STATUS(
+        STATUS_OK,
+        store_hold_place(f->store, &request, &key, &writer, NOON, &f->result, &f->reply, &f->err),
+        &f->err);
+    CHECK_INT("too much", OUTCOME_DENIED, f->result.outcome);
+    CHECK_INT("why", REASON_BUDGET, f->result.verdict.reason);
+    CHECK_INT("held", 65 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    teardown(f);
+}
+
+static void
+test_an_unknown_hold_with_a_subject_is_recorded_once(void)
+{
+    struct fixture *f = setup();
+    const char *lost = "hld_0000000000ff0123456789ab";
+    struct charge charge;
+    struct charge_filter any = { .to_us = INT64_MAX, .before_id = INT64_MAX, .limit = 1 };
+
+    CHECK_INT("no subject", OUTCOME_UNKNOWN_HOLD, spend_hold(f, lost, NULL, CENT, NOON));
+    CHECK_INT("first", OUTCOME_DONE, spend_hold(f, lost, "user_lost", CENT, NOON));
+    CHECK_STRING("word", "unknown", f->result.hold_word);
+    CHECK_INT("again", OUTCOME_REPLAYED, spend_hold(f, lost, "user_lost", CENT, NOON));
+    CHECK_INT("other", OUTCOME_HOLD_SETTLED, spend_hold(f, lost, "user_lost", 2 * CENT, NOON));
+    CHECK_INT("malformed", OUTCOME_DONE, spend_hold(f, "what-is-this", "user_lost", CENT, NOON));
+    CHECK_INT("empty", OUTCOME_UNKNOWN_HOLD, spend_hold(f, "", "user_lost", CENT, NOON));
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &any, first_charge, &charge, &f->err), &f->err);
+    CHECK_STRING("hold", "what-is-this", charge.hold_id);
+    CHECK_STRING("account", "user_lost", charge.account);
+    CHECK_INT("all", OUTCOME_DONE, set_budget(f, "user_lost", PERIOD_MONTH, USD));
+    CHECK_INT("spent", 2 * CENT, line_of(f, "user_lost", PERIOD_MONTH, NOON).spent_nanos);
+    teardown(f);
+}
+
+static void
+test_concurrency_counts_live_holds_and_frees_itself(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+
+    f->plans[0].concurrency = 2;
+    f->plans[0].hold.nanos = 0;
+    CHECK_TRUE("one", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_TRUE("placed", f->verdict.hold_placed);
+    CHECK_TRUE("two", admit(f, "user_1", NOON));
+    CHECK_FALSE("three", admit(f, "user_1", NOON));
+    CHECK_INT("reason", REASON_CONCURRENCY, f->verdict.reason);
+    CHECK_INT("settle", OUTCOME_DONE, spend_hold(f, id, NULL, 0, NOON));
+    CHECK_TRUE("after a post", admit(f, "user_1", NOON));
+    CHECK_FALSE("full", admit(f, "user_1", NOON + TTL - 1));
+    CHECK_TRUE("after the time", admit(f, "user_1", NOON + TTL));
+    teardown(f);
+}
+
+static void
+test_an_automatic_hold_is_the_95th_percentile_of_the_routes_charges(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    struct admission ask = { .names = &names,
+                             .plan = &f->plans[0],
+                             .verification = 1,
+                             .unique_id = "",
+                             .route = &f->routes[0] };
+    char id[PUBLIC_ID_SIZE];
+
+    (void)!text_copy(f->routes[0].prefix, sizeof(f->routes[0].prefix), "/chat");
+    f->routes[0].hold =
+        (struct hold_rule){ .set = true, .automatic = true, .min_nanos = 10, .max_nanos = CENT };
+    for (int i = 1; i <= 120; i++) {
+        CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+        if (i == 1)
+            CHECK_INT("least", 10, f->verdict.hold.amount_nanos);
+        hold_text(&f->verdict.hold, id);
+        CHECK_INT("post", OUTCOME_DONE, spend_hold(f, id, NULL, i * 1000, NOON));
+    }
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_INT("95th of 21..120", 115 * 1000, f->verdict.hold.amount_nanos);
+    f->routes[0].hold.max_nanos = 5000;
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_INT("most", 5000, f->verdict.hold.amount_nanos);
+    teardown(f);
+}
+
+/* ---- once per client request ---------------------------------------------------------------- */
+
+static void
+test_calls_of_one_client_request_share_hold_rate_and_slot(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    struct admission ask = { .names = &names,
+                             .plan = &f->plans[0],
+                             .verification = 1,
+                             .credential = { 7 },
+                             .unique_id = "uid-1" };
+    int64_t first;
+
+    f->plans[0].concurrency = 1;
+    f->plans[0].rate =
+        (struct rate){ .count = 1, .per_us = 3600 * SECOND, .burst = 1, .text = "1/1h" };
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_TRUE("first", f->verdict.allow);
+    first = f->verdict.hold.id;
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_TRUE("second", f->verdict.allow);
+    CHECK_INT("same hold", first, f->verdict.hold.id);
+    ask.credential[0] = 8;
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_FALSE("another credential", f->verdict.allow);
+    CHECK_INT("reason", REASON_RATE, f->verdict.reason);
+    ask.credential[0] = 7;
+    CHECK_INT("freeze", OUTCOME_DONE, change(f, "user_1", ACCOUNT_FREEZE, 0, NULL));
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_FALSE("every other check runs again", f->verdict.allow);
+    CHECK_INT("held", 5 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    teardown(f);
+}
+
+static void
+test_calls_without_a_hold_share_their_rate_for_a_minute(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    struct admission ask = {
+        .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = "uid-1"
+    };
+
+    f->plans[0].hold.nanos = 0;
+    f->plans[0].rate =
+        (struct rate){ .count = 1, .per_us = 3600 * SECOND, .burst = 1, .text = "1/1h" };
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_TRUE("first", f->verdict.allow);
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON + 59 * SECOND, &f->verdict, &f->err),
+                 &f->err);
+    CHECK_TRUE("within the minute", f->verdict.allow);
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON + 60 * SECOND, &f->verdict, &f->err),
+                 &f->err);
+    CHECK_FALSE("after it", f->verdict.allow);
+    teardown(f);
+}
+
+static void
+test_a_redirected_call_passes_only_with_its_own_hold(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    struct admission ask = { .names = &names,
+                             .plan = &f->plans[0],
+                             .verification = 1,
+                             .credential = { 7 },
+                             .unique_id = "uid-1" };
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    hold_text(&f->verdict.hold, id);
+    ask.redirected = true;
+    ask.redirected_hold_id = id;
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_TRUE("its own", f->verdict.allow);
+    CHECK_INT("settle", OUTCOME_DONE, spend_hold(f, id, NULL, CENT, NOON));
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_TRUE("settled", f->verdict.allow);
+    ask.unique_id = "uid-2";
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_FALSE("another request", f->verdict.allow);
+    CHECK_INT("reason", REASON_NOT_YOURS, f->verdict.reason);
+    ask.unique_id = "uid-1";
+    ask.credential[0] = 8;
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_INT("another credential", REASON_NOT_YOURS, f->verdict.reason);
+    ask.credential[0] = 7;
+    ask.redirected_hold_id = "";
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_INT("no hold", REASON_NOT_YOURS, f->verdict.reason);
+    CHECK_INT("held", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    teardown(f);
+}
+
+static void
+test_a_redirected_call_with_a_voided_hold_is_refused(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    struct admission ask = {
+        .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = "uid-1"
+    };
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("void", OUTCOME_DONE, void_hold(f, id, NOON));
+    ask.redirected = true;
+    ask.redirected_hold_id = id;
+    CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_INT("voided", REASON_NOT_YOURS, f->verdict.reason);
+    teardown(f);
+}
+
+/* ---- refunds, replies, events --------------------------------------------------------------- */
+
+static enum outcome
+refund(struct fixture *f, int64_t nanos, const char *key)
+{
+    char id[PUBLIC_ID_SIZE];
+    struct idempotency idempotency = { .scope = "ops", .key = key };
+
+    public_id_format("chg_", f->result.charge.id, f->result.charge.nonce, id);
+    CHECK_STATUS(STATUS_OK,
+                 store_refund(f->store, id, nanos, "ops", "sorry", &idempotency, &writer, NOON,
+                              &f->result, &f->reply, &f->err),
+                 &f->err);
+    return f->result.outcome;
+}
+
+static void
+test_refunds_of_a_charge_never_exceed_it(void)
+{
+    struct fixture *f = setup();
+    struct charge charge;
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_INT("spend", OUTCOME_DONE, spend_as(f, "user_1", 10 * CENT, NULL, NOON));
+    charge = f->result.charge;
+    CHECK_INT("part", OUTCOME_DONE, refund(f, 4 * CENT, "r1"));
+    CHECK_INT("kind", CHARGE_REFUND, f->result.charge.kind);
+    CHECK_INT("of", charge.id, f->result.charge.refund_of);
+    f->result.charge = charge;
+    CHECK_INT("same key", OUTCOME_REPLAYED, refund(f, 4 * CENT, "r1"));
+    f->result.charge = charge;
+    CHECK_INT("too much", OUTCOME_REFUND_EXCEEDS, refund(f, 7 * CENT, NULL));
+    f->result.charge = charge;
+    CHECK_INT("the rest", OUTCOME_DONE, refund(f, -1, NULL));
+    CHECK_INT("rest", 6 * CENT, f->result.charge.amount_nanos);
+    CHECK_INT("a refund of a refund", OUTCOME_UNKNOWN_CHARGE, refund(f, 1, NULL));
+    f->result.charge = charge;
+    CHECK_INT("nothing left", OUTCOME_REFUND_EXCEEDS, refund(f, -1, NULL));
+    CHECK_INT("spent", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    teardown(f);
+}
+
+static void
+test_a_charge_above_hold_and_budget_is_recorded_in_full(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("post", OUTCOME_DONE, spend_hold(f, id, NULL, 3 * USD, NOON));
+    CHECK_TRUE("over", f->result.effect.over_budget);
+    CHECK_INT("overrun", 2 * USD, f->result.effect.overrun_nanos);
+    CHECK_INT("spent", 3 * USD, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    CHECK_FALSE("closed", admit(f, "user_1", NOON));
+    teardown(f);
+}
+
+static void
+test_i4_a_key_used_for_another_request_is_refused_also_with_a_hold(void)
+{
+    struct fixture *f = setup();
+    struct idempotency key = { .scope = "php", .key = "k", .fingerprint = { 1 } };
+    struct spend spend = { .cost_nanos = CENT, .token = "php" };
+    char a[PUBLIC_ID_SIZE], b[PUBLIC_ID_SIZE];
+
+    CHECK_TRUE("a", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, a);
+    CHECK_TRUE("b", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, b);
+    spend.hold_id = a;
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, &key, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("first", OUTCOME_DONE, f->result.outcome);
+    key.fingerprint[0] = 2;
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, &key, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("only the cost is compared", OUTCOME_REPLAYED, f->result.outcome);
+    spend.hold_id = b;
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, &key, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("another hold", OUTCOME_KEY_REUSED, f->result.outcome);
+    CHECK_INT("spent", CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    key.scope = "perl";
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, &key, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("another token's key", OUTCOME_DONE, f->result.outcome);
+    teardown(f);
+}
+
+static void
+test_prune_keeps_replies_for_the_promised_time(void)
+{
+    struct fixture *f = setup();
+    const int64_t day = INT64_C(86400) * SECOND;
+    int64_t removed;
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_INT("spend", OUTCOME_DONE, spend_as(f, "user_1", CENT, "a", NOON));
+    CHECK_STATUS(STATUS_OK, store_prune(f->store, 0, NOON + 32 * day, &removed, &f->err), &f->err);
+    CHECK_INT("kept", OUTCOME_REPLAYED, spend_as(f, "user_1", CENT, "a", NOON));
+    CHECK_STATUS(STATUS_OK, store_prune(f->store, 0, NOON + 32 * day + 1, &removed, &f->err),
+                 &f->err);
+    CHECK_INT("removed", 1, removed);
+    CHECK_INT("forgotten", OUTCOME_DONE, spend_as(f, "user_1", CENT, "a", NOON));
+    teardown(f);
+}
+
+static void
+test_the_reply_of_a_settled_hold_is_made_again_after_prune(void)
+{
+    struct fixture *f = setup();
+    const int64_t day = INT64_C(86400) * SECOND;
+    char id[PUBLIC_ID_SIZE], first[256];
+    int64_t removed;
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("post", OUTCOME_DONE, spend_hold(f, id, NULL, CENT, NOON));
+    (void)!text_copy(first, sizeof(first), buf_text(&f->reply));
+    CHECK_STATUS(STATUS_OK, store_prune(f->store, 0, NOON + 40 * day, &removed, &f->err), &f->err);
+    CHECK_INT("again", OUTCOME_REPLAYED, spend_hold(f, id, NULL, CENT, NOON + 40 * day));
+    CHECK_STRING("reply", first, buf_text(&f->reply));
+    CHECK_INT("other", OUTCOME_HOLD_SETTLED, spend_hold(f, id, NULL, 2 * CENT, NOON + 40 * day));
+    teardown(f);
+}
+
+static void
+write_too_much(void *context, const struct result *result, struct buf *out)
+{
+    (void)context;
+    (void)result;
+    for (int i = 0; i < REPLY_SIZE; i++)
+        buf_add_char(out, 'x');
+}
+
+static void
+test_an_answer_that_does_not_fit_records_nothing(void)
+{
+    struct fixture *f = setup();
+    struct spend spend = { .subject = "user_1", .cost_nanos = CENT, .token = "php" };
+    struct reply_writer big = { write_too_much, NULL };
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OVERFLOW,
+                 store_spend(f->store, &spend, NULL, &big, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("outcome", OUTCOME_NONE, f->result.outcome);
+    CHECK_INT("reply", 0, f->reply.length);
+    CHECK_INT("spent", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    teardown(f);
+}
+
+static void
+test_a_batch_records_each_post(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
+    CHECK_INT("a", OUTCOME_DONE, spend_as(f, "user_1", CENT, "a", NOON));
+    CHECK_INT("b", OUTCOME_DONE, spend_as(f, "user_1", 2 * CENT, "b", NOON));
+    CHECK_INT("a again", OUTCOME_REPLAYED, spend_as(f, "user_1", CENT, "a", NOON));
+    CHECK_INT("nobody", OUTCOME_UNKNOWN_ACCOUNT, spend_as(f, "user_9", CENT, "c", NOON));
+    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, &f->err), &f->err);
+    CHECK_INT("spent", 3 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    teardown(f);
+}
+
+/* ---- who a post counts on ------------------------------------------------------------------- */
+
+static void
+test_a_post_without_a_hold_counts_on_the_organization_of_its_key(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "org_1");
+    struct spend spend = { .subject = "user_1", .key_id = "ak_1", .cost_nanos = CENT };
+
+    f->plans[0].hold.nanos = 0;
+    add_budget(&f->plans[0], PERIOD_DAY, 2 * CENT)->per = PER_ORG;
+    CHECK_TRUE("first", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("org", CENT, line_of(f, "org_1", PERIOD_DAY, NOON).spent_nanos);
+    CHECK_INT("user", CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_FALSE("full", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_STRING("who", "org_1", f->verdict.account);
+    teardown(f);
+}
+
+static void
+test_an_organization_that_is_the_subject_counts_once(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "org_1", "org_1");
+
+    CHECK_TRUE("first", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_TRUE("second", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_INT("held", 10 * CENT, line_of(f, "org_1", PERIOD_MONTH, NOON).held_nanos);
+    CHECK_INT("live", 2, f->ledger.accounts[0].live_holds);
+    teardown(f);
+}
+
+/* ---- listings ------------------------------------------------------------------------------- */
+
+struct names_seen {
+    char text[512];
+    struct buf buf;
+    size_t count, stop_after;
+};
+
+static bool
+see_name(void *context, const char *name)
+{
+    struct names_seen *seen = context;
+
+    buf_add_format(&seen->buf, "%s ", name);
+    return ++seen->count < seen->stop_after;
+}
+
+static void
+test_accounts_are_listed_in_byte_order(void)
+{
+    struct fixture *f = setup();
+    struct names_seen seen = { .stop_after = 10 };
+
+    CHECK_TRUE("b", admit(f, "user_b", NOON));
+    CHECK_TRUE("a", admit(f, "user_a", NOON));
+    buf_init(&seen.buf, seen.text, sizeof(seen.text));
+    CHECK_STATUS(STATUS_OK, store_account_names(f->store, "", 10, see_name, &seen, &f->err),
+                 &f->err);
+    CHECK_STRING("all", "all key:ak_1 user_a user_b ", seen.text);
+    buf_clear(&seen.buf);
+    CHECK_STATUS(STATUS_OK, store_account_names(f->store, "key:ak_1", 1, see_name, &seen, &f->err),
+                 &f->err);
+    CHECK_STRING("page", "user_a ", seen.text);
+    seen.stop_after = 0;
+    buf_clear(&seen.buf);
+    CHECK_STATUS(STATUS_OK, store_account_names(f->store, "", 10, see_name, &seen, &f->err),
+                 &f->err);
+    CHECK_STRING("stopped", "all ", seen.text);
+    teardown(f);
+}
+
+struct sums {
+    int64_t count, nanos, last_id;
+};
+
+static bool
+sum_charge(void *context, const struct charge *charge)
+{
+    struct sums *sums = context;
+
+    sums->count++;
+    sums->nanos += charge->amount_nanos;
+    sums->last_id = charge->id;
+    return true;
+}
+
+static struct sums
+charges(struct fixture *f, struct charge_filter filter)
+{
+    struct sums sums = { 0, 0, 0 };
+
+    filter.limit = filter.limit != 0 ? filter.limit : 1000;
+    filter.to_us = filter.to_us != 0 ? filter.to_us : INT64_MAX;
+    filter.before_id = filter.before_id != 0 ? filter.before_id : INT64_MAX;
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &filter, sum_charge, &sums, &f->err), &f->err);
+    return sums;
+}
+
+static bool
+first_row(void *context, const struct report_row *row)
+{
+    *(struct report_row *)context = *row;
+    return false;
+}
+
+static struct report_row
+report(struct fixture *f, enum report_by by)
+{
+    struct report_row row;
+
+    memset(&row, 0, sizeof(row));
+    CHECK_STATUS(STATUS_OK, store_report(f->store, by, 0, INT64_MAX, first_row, &row, &f->err),
+                 &f->err);
+    return row;
+}
+
+static void
+test_charges_are_filtered_paged_and_summed(void)
+{
+    struct fixture *f = setup();
+    struct spend spend = { .subject = "user_a",
+                           .key_id = "ak_1",
+                           .cost_nanos = 1,
+                           .model = "gpt",
+                           .route = "/chat",
+                           .token = "php" };
+    struct sums sums;
+
+    CHECK_TRUE("a", admit(f, "user_a", NOON));
+    CHECK_TRUE("b", admit(f, "user_b", NOON));
+    for (int i = 0; i < 3; i++)
+        CHECK_STATUS(STATUS_OK,
+                     store_spend(f->store, &spend, NULL, &writer, NOON + i * SECOND, &f->result,
+                                 &f->reply, &f->err),
+                     &f->err);
+    CHECK_INT("b", OUTCOME_DONE, spend_as(f, "user_b", 10, NULL, NOON));
+    CHECK_INT("all", 13, charges(f, (struct charge_filter){ 0 }).nanos);
+    CHECK_INT("account", 3, charges(f, (struct charge_filter){ .account = "user_a" }).nanos);
+    CHECK_INT("everybody", 13, charges(f, (struct charge_filter){ .account = "all" }).nanos);
+    CHECK_INT("key", 3, charges(f, (struct charge_filter){ .key_id = "ak_1" }).nanos);
+    CHECK_INT("model", 3, charges(f, (struct charge_filter){ .model = "gpt" }).nanos);
+    CHECK_INT("route", 3, charges(f, (struct charge_filter){ .route = "/chat" }).nanos);
+    CHECK_INT("from", 2, charges(f, (struct charge_filter){ .from_us = NOON + SECOND }).nanos);
+    CHECK_INT("to", 11, charges(f, (struct charge_filter){ .to_us = NOON + SECOND }).nanos);
+    sums = charges(f, (struct charge_filter){ .limit = 2 });
+    CHECK_INT("page", 2, sums.count);
+    CHECK_INT("next", 2, charges(f, (struct charge_filter){ .before_id = sums.last_id }).nanos);
+    CHECK_STRING("by account", "user_b", report(f, REPORT_ACCOUNT).name);
+    CHECK_INT("sum", 10, report(f, REPORT_ACCOUNT).spent_nanos);
+    CHECK_INT("by key", 10, report(f, REPORT_KEY).spent_nanos);
+    CHECK_STRING("by day", "2026-11-18", report(f, REPORT_DAY).name);
+    CHECK_INT("count", 4, report(f, REPORT_DAY).charge_count);
+    CHECK_INT("by model", 10, report(f, REPORT_MODEL).spent_nanos);
+    CHECK_INT("by route", 10, report(f, REPORT_ROUTE).spent_nanos);
+    teardown(f);
+}
+
+static bool
+count_hold(void *context, const struct hold *hold, const char *account)
+{
+    int64_t *held = context;
+
+    CHECK_STRING("payer", "user_1", account);
+    *held += hold->amount_nanos;
+    return true;
+}
+
+static void
+test_holds_are_listed_by_state_and_account(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+    int64_t held = 0;
+
+    CHECK_TRUE("one", admit(f, "user_1", NOON));
+    CHECK_TRUE("two", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("void", OUTCOME_DONE, void_hold(f, id, NOON));
+    CHECK_STATUS(STATUS_OK, store_holds(f->store, NULL, HOLD_HELD, 10, count_hold, &held, &f->err),
+                 &f->err);
+    CHECK_INT("held", 5 * CENT, held);
+    CHECK_STATUS(STATUS_OK,
+                 store_holds(f->store, "user_1", HOLD_VOIDED, 10, count_hold, &held, &f->err),
+                 &f->err);
+    CHECK_INT("voided too", 10 * CENT, held);
+    CHECK_STATUS(STATUS_OK,
+                 store_holds(f->store, "user_2", HOLD_HELD, 10, count_hold, &held, &f->err),
+                 &f->err);
+    CHECK_INT("nobody's", 10 * CENT, held);
+    teardown(f);
+}
+
+/* ---- explain -------------------------------------------------------------------------------- */
+
+static void
+test_explain_agrees_with_the_verdict_and_records_nothing(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "org_1");
+    struct admission ask = {
+        .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = ""
+    };
+    struct names_seen seen = { .stop_after = 10 };
+
+    CHECK_STATUS(STATUS_OK, store_explain(f->store, &ask, NOON, &f->ledger, &f->verdict, &f->err),
+                 &f->err);
+    CHECK_TRUE("never seen", f->verdict.allow);
+    CHECK_INT("accounts", 4, f->ledger.account_count);
+    CHECK_INT("remaining", 95 * CENT, f->verdict.remaining_nanos);
+    buf_init(&seen.buf, seen.text, sizeof(seen.text));
+    CHECK_STATUS(STATUS_OK, store_account_names(f->store, "", 10, see_name, &seen, &f->err),
+                 &f->err);
+    CHECK_STRING("nothing made", "all ", seen.text);
+    for (int i = 0; i < 21; i++) {
+        struct verdict told;
+
+        CHECK_STATUS(STATUS_OK, store_explain(f->store, &ask, NOON, &f->ledger, &told, &f->err),
+                     &f->err);
+        CHECK_INT("agrees", admit_names(f, &names, &f->plans[0], NOON), told.allow);
+        CHECK_INT("reason", f->verdict.reason, told.reason);
+    }
+    CHECK_INT("held", USD, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    teardown(f);
+}
+
+/* ---- several processes ---------------------------------------------------------------------- */
+
+struct shared {
+    _Atomic int64_t clock_us;
+    _Atomic int passed, refused, failed;
+    _Atomic int hold_count;
+    char holds[1024][PUBLIC_ID_SIZE];
+};
+
+static struct shared *
+share(void)
+{
+    void *memory = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED)
+        abort();
+    return memory;
+}
+
+typedef void (*child_work)(struct fixture *f, struct shared *shared, int index);
+
+/* A child with a store of its own. It starts when `go` is closed. Never returns. */
+static void
+child(struct fixture *f, struct shared *shared, int go, int index, child_work work)
+{
+    char byte;
+
+    if (store_open(&f->options, &f->store, &f->err) != STATUS_OK) {
+        printf("child: %s\n", f->err.message);
+        shared->failed++;
+        _exit(1);
+    }
+    while (read(go, &byte, 1) < 0 && errno == EINTR)
+        continue;
+    work(f, shared, index);
+    store_close(f->store);
+    _exit(0);
+}
+
+/* Run `work` in `count` processes at once. The parent's store is closed meanwhile. */
+static void
+race(struct fixture *f, struct shared *shared, int count, child_work work)
+{
+    int gate[2], status;
+    pid_t pids[64];
+
+    store_close(f->store);
+    f->store = NULL;
+    if (pipe(gate) != 0)
+        abort();
+    fflush(stdout);
+    for (int i = 0; i < count; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            close(gate[1]);
+            child(f, shared, gate[0], i, work);
+        }
+    }
+    close(gate[0]);
+    close(gate[1]);
+    for (int i = 0; i < count; i++) {
+        CHECK_INT("waited", pids[i], waitpid(pids[i], &status, 0));
+        CHECK_INT("exit", 0, status);
+    }
+    open_store(f);
+}
+
+static void
+admit_quietly(struct fixture *f, struct shared *shared, const struct chain_names *names,
+              int64_t now_us)
+{
+    struct admission ask = {
+        .names = names, .plan = &f->plans[0], .verification = 1, .unique_id = ""
+    };
+
+    if (store_admit(f->store, &ask, now_us, &f->verdict, &f->err) != STATUS_OK) {
+        printf("child: %s\n", f->err.message);
+        shared->failed++;
+    } else if (f->verdict.allow) {
+        shared->passed++;
+        if (f->verdict.hold_placed)
+            hold_text(&f->verdict.hold, shared->holds[shared->hold_count++]);
+    } else {
+        shared->refused++;
+    }
+}
+
+static void
+admit_25(struct fixture *f, struct shared *shared, int index)
+{
+    struct chain_names names = names_of("ak_1", "user_1", "");
+
+    (void)index;
+    for (int i = 0; i < 25; i++)
+        admit_quietly(f, shared, &names, NOON);
+}
+
+static void
+settle_all(struct fixture *f, struct shared *shared, int index)
+{
+    struct spend spend = { .cost_nanos = 5 * CENT, .token = "php" };
+
+    (void)index;
+    for (int i = 0; i < shared->hold_count; i++) {
+        spend.hold_id = shared->holds[i];
+        if (store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err) !=
+            STATUS_OK)
+            shared->failed++;
+        else if (f->result.outcome == OUTCOME_DONE)
+            shared->passed++;
+        else if (f->result.outcome == OUTCOME_REPLAYED)
+            shared->refused++;
+        else
+            shared->failed++;
+    }
+}
+
+static void
+test_i1_eight_processes_on_first_sight_pass_exactly_as_many_as_fit(void)
+{
+    struct fixture *f = setup();
+    struct shared *shared = share();
+
+    store_close(f->store); /* the eight make the store itself, too */
+    under_test->remove(f);
+    f->store = NULL;
+    if (!under_test->make(f))
+        abort();
+    race(f, shared, 8, admit_25);
+    CHECK_INT("failed", 0, shared->failed);
+    CHECK_INT("passed", 20, shared->passed);
+    CHECK_INT("refused", 180, shared->refused);
+    CHECK_INT("held", USD, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    shared->passed = shared->refused = 0;
+    race(f, shared, 4, settle_all);
+    CHECK_INT("failed", 0, shared->failed);
+    CHECK_INT("settled once", 20, shared->passed);
+    CHECK_INT("repeats", 60, shared->refused);
+    CHECK_INT("spent", USD, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    CHECK_INT("held", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    munmap(shared, sizeof(*shared));
+    teardown(f);
+}
+
+static void
+admit_own_key(struct fixture *f, struct shared *shared, int index)
+{
+    struct chain_names names = names_of("ak_1", "user_1", "org_1");
+
+    names.key_id[3] = (char)('1' + index);
+    for (int i = 0; i < 50; i++)
+        admit_quietly(f, shared, &names, NOON);
+}
+
+static void
+test_rates_are_exact_over_eight_processes(void)
+{
+    struct fixture *f = setup();
+    struct shared *shared = share();
+
+    f->plans[0].hold.nanos = 0;
+    f->plans[0].rate =
+        (struct rate){ .count = 100, .per_us = 60 * SECOND, .burst = 100, .text = "100/1m" };
+    race(f, shared, 8, admit_own_key);
+    CHECK_INT("failed", 0, shared->failed);
+    CHECK_INT("passed", 100, shared->passed);
+    CHECK_INT("refused", 300, shared->refused);
+    munmap(shared, sizeof(*shared));
+    teardown(f);
+}
+
+static void
+hold_and_die(struct fixture *f, struct shared *shared, int index)
+{
+    struct chain_names names = names_of("ak_1", "user_1", "");
+
+    (void)index;
+    admit_quietly(f, shared, &names, NOON);
+    _exit(0); /* with everything open */
+}
+
+static void
+test_a_hold_whose_owner_died_frees_its_room_and_its_late_post_counts_once(void)
+{
+    struct fixture *f = setup();
+    struct shared *shared = share();
+
+    f->plans[0].budgets[0].limit_nanos = 5 * CENT;
+    race(f, shared, 1, hold_and_die);
+    CHECK_INT("passed", 1, shared->passed);
+    CHECK_FALSE("full", admit(f, "user_1", NOON + TTL - 1));
+    shared->passed = shared->refused = 0;
+    CHECK_TRUE("free", admit(f, "user_1", NOON + TTL));
+    race(f, shared, 4, settle_all);
+    CHECK_INT("recorded", 1, shared->passed);
+    CHECK_INT("repeats", 3, shared->refused);
+    CHECK_INT("spent", 5 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON + TTL).spent_nanos);
+    munmap(shared, sizeof(*shared));
+    teardown(f);
+}
+
+/* ---- chaos ---------------------------------------------------------------------------------- */
+
+#define CHAOS_PROCESSES 32
+#define CHAOS_ROUNDS 150
+#define CHAOS_KILLS 24
+#define CHAOS_LIMIT (20 * USD)
+
+static uint64_t
+random_next(uint64_t *state)
+{
+    *state ^= *state << 13; /* xorshift64 */
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* Random holds, settlements (never above the hold), heartbeats, voids and abandoned holds. */
+static void
+chaos(struct fixture *f, struct shared *shared, int index)
+{
+    struct chain_names names = names_of("ak_1", "user_1", "org_1");
+    uint64_t seed = UINT64_C(88172645463325252) + (uint64_t)index * 977;
+    struct spend spend = { .token = "php" };
+    char id[PUBLIC_ID_SIZE];
+
+    names.key_id[3] = (char)('1' + index % 4);
+    names.subject[5] = (char)('1' + index % 2);
+    for (int i = 0; i < CHAOS_ROUNDS; i++) {
+        int64_t now_us = shared->clock_us += 1 + (int64_t)(random_next(&seed) % 1000000);
+        struct admission ask = {
+            .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = ""
+        };
+        enum status status;
+
+        status = store_admit(f->store, &ask, now_us, &f->verdict, &f->err);
+        shared->failed += status != STATUS_OK;
+        if (status != STATUS_OK || !f->verdict.allow)
+            continue;
+        shared->passed++;
+        spend.hold_id = hold_text(&f->verdict.hold, id);
+        switch (random_next(&seed) % 8) {
+        case 0: /* abandoned */
+            continue;
+        case 1:
+            status = store_hold_void(f->store, id, NULL, NULL, now_us, &f->result, NULL, &f->err);
+            break;
+        case 2:
+            status =
+                store_hold_extend(f->store, id, 0, NULL, NULL, now_us, &f->result, NULL, &f->err);
+            break;
+        default:
+            spend.cost_nanos = (int64_t)(random_next(&seed) % (uint64_t)(5 * CENT + 1));
+            status = store_spend(f->store, &spend, NULL, NULL, now_us, &f->result, NULL, &f->err);
+            break;
+        }
+        if (status != STATUS_OK)
+            printf("chaos: %s\n", f->err.message);
+        shared->failed += status != STATUS_OK;
+        store_after(f->store);
+    }
+}
+
+static pid_t
+spawn_chaos(struct fixture *f, struct shared *shared, int index)
+{
+    pid_t pid = fork();
+    int gate[2];
+
+    if (pid != 0)
+        return pid;
+    if (pipe(gate) != 0)
+        _exit(1);
+    close(gate[1]);
+    child(f, shared, gate[0], index, chaos);
+    return 0;
+}
+
+/* 32 processes on 4 levels; with `kills` a worker dies whenever another has finished, and is
+ * replaced. */
+static void
+run_chaos(struct fixture *f, struct shared *shared, int kills)
+{
+    pid_t pids[CHAOS_PROCESSES];
+    uint64_t seed = 42;
+    int alive = CHAOS_PROCESSES, status;
+
+    store_close(f->store);
+    f->store = NULL;
+    fflush(stdout);
+    for (int i = 0; i < CHAOS_PROCESSES; i++)
+        pids[i] = spawn_chaos(f, shared, i);
+    for (int next = CHAOS_PROCESSES; kills > 0; kills--, next++) {
+        int victim = (int)(random_next(&seed) % CHAOS_PROCESSES);
+        int before = shared->passed;
+
+        while (shared->passed < before + 3 && waitpid(-1, &status, WNOHANG | WNOWAIT) == 0)
+            usleep(100); /* only so that the kills are spread over the run */
+        kill(pids[victim], SIGKILL);
+        waitpid(pids[victim], &status, 0);
+        pids[victim] = spawn_chaos(f, shared, next);
+    }
+    while (alive > 0 && waitpid(-1, &status, 0) > 0)
+        alive--;
+    open_store(f);
+}
+
+static void
+check_cap(struct fixture *f, const char *account, int64_t now_us)
+{
+    struct budget_line line = line_of(f, account, PERIOD_MONTH, now_us);
+
+    CHECK_TRUE("under the cap", line.spent_nanos + line.held_nanos <= CHAOS_LIMIT);
+    CHECK_TRUE("used", line.spent_nanos > 0);
+}
+
+static void
+chaos_test(int kills)
+{
+    struct fixture *f = setup();
+    struct shared *shared = share();
+
+    shared->clock_us = NOON;
+    f->plans[0].budgets[0].limit_nanos = CHAOS_LIMIT;
+    CHECK_TRUE("one", admit(f, "user_1", NOON));
+    CHECK_TRUE("two", admit(f, "user_2", NOON));
+    CHECK_INT("parent", OUTCOME_DONE, change(f, "user_1", ACCOUNT_PARENT, 0, "group:g"));
+    CHECK_INT("parent", OUTCOME_DONE, change(f, "user_2", ACCOUNT_PARENT, 0, "group:g"));
+    CHECK_INT("org", OUTCOME_DONE, change(f, "org_1", ACCOUNT_FREEZE, 0, NULL));
+    CHECK_INT("org", OUTCOME_DONE, change(f, "org_1", ACCOUNT_UNFREEZE, 0, NULL));
+    CHECK_INT("org", OUTCOME_DONE, set_budget(f, "org_1", PERIOD_MONTH, CHAOS_LIMIT));
+    CHECK_INT("group", OUTCOME_DONE, set_budget(f, "group:g", PERIOD_MONTH, CHAOS_LIMIT));
+    CHECK_INT("all", OUTCOME_DONE, set_budget(f, "all", PERIOD_MONTH, CHAOS_LIMIT));
+    run_chaos(f, shared, kills);
+    CHECK_INT("failed", 0, shared->failed);
+    CHECK_TRUE("refused some", shared->passed > 40);
+    check_cap(f, "user_1", shared->clock_us);
+    check_cap(f, "user_2", shared->clock_us);
+    check_cap(f, "org_1", shared->clock_us);
+    check_cap(f, "group:g", shared->clock_us);
+    check_cap(f, "all", shared->clock_us);
+    munmap(shared, sizeof(*shared));
+    teardown(f);
+}
+
+static void
+test_i2_i6_i7_no_cap_is_passed_by_32_processes_in_one_hierarchy(void)
+{
+    chaos_test(0);
+}
+
+static void
+test_i2_i6_i7_no_cap_is_passed_when_workers_are_killed(void)
+{
+    chaos_test(CHAOS_KILLS);
+}
+
+/* ---- ids ------------------------------------------------------------------------------------ */
+
+static void
+test_public_ids_are_parsed_whole_or_refused(void)
+{
+    char text[PUBLIC_ID_SIZE];
+    uint64_t nonce;
+    int64_t id;
+
+    public_id_format("hld_", 0x1234, 0xabcdef012345, text);
+    CHECK_STRING("text", "hld_000000001234abcdef012345", text);
+    CHECK_TRUE("parse", public_id_parse("hld_", text, &id, &nonce));
+    CHECK_INT("id", 0x1234, id);
+    CHECK_INT("nonce", 0xabcdef012345, nonce);
+    CHECK_FALSE("other prefix", public_id_parse("chg_", text, &id, &nonce));
+    CHECK_FALSE("zero", public_id_parse("hld_", "hld_000000000000abcdef012345", &id, &nonce));
+    CHECK_FALSE("upper", public_id_parse("hld_", "hld_000000001234ABCDEF012345", &id, &nonce));
+    CHECK_FALSE("upper number",
+                public_id_parse("hld_", "hld_00000000123Aabcdef012345", &id, &nonce));
+    CHECK_FALSE("short", public_id_parse("hld_", "hld_000000001234abcdef01234", &id, &nonce));
+    CHECK_FALSE("long", public_id_parse("hld_", "hld_000000001234abcdef0123450", &id, &nonce));
+    CHECK_FALSE("empty", public_id_parse("hld_", "", &id, &nonce));
+}
+
+static void
+test_an_url_of_no_known_store_is_refused(void)
+{
+    struct fixture *f = setup();
+    struct store_options options = f->options;
+    struct store *store;
+    int applied;
+
+    options.url = "mysql:/x";
+    CHECK_STATUS(STATUS_INVALID, store_open(&options, &store, &f->err), &f->err);
+    CHECK_TRUE("none", store == NULL);
+    CHECK_STATUS(STATUS_INVALID, store_migrate(&options, &applied, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, store_migrate(&f->options, &applied, &f->err), &f->err);
+    CHECK_INT("nothing to apply", 0, applied);
+    CHECK_STATUS(STATUS_OK, store_check(f->store, &f->err), &f->err);
+    store_close(NULL);
+    teardown(f);
+}
+
 int
 main(void)
 {
@@ -364,6 +1933,55 @@ main(void)
         CHECK_TEST(test_settling_returns_the_hold_and_counts_the_cost),
         CHECK_TEST(test_settling_twice_answers_the_same_bytes_and_counts_once),
         CHECK_TEST(test_spend_without_a_hold_counts_once_per_key),
+        CHECK_TEST(test_a_refused_first_sight_leaves_an_account_that_can_be_topped_up),
+        CHECK_TEST(test_a_line_gained_later_starts_at_its_journal_with_live_holds),
+        CHECK_TEST(test_a_new_period_is_a_new_row_and_a_late_settlement_belongs_to_the_old_one),
+        CHECK_TEST(test_every_account_of_the_chain_is_counted_and_the_tightest_wins),
+        CHECK_TEST(test_a_changed_parent_acts_on_the_next_request_of_every_process),
+        CHECK_TEST(test_parents_neither_form_a_circle_nor_pass_four),
+        CHECK_TEST(test_a_parent_from_a_claim_counts_beside_the_stored_one),
+        CHECK_TEST(test_two_keys_of_one_customer_keep_their_own_plans_and_share_the_counters),
+        CHECK_TEST(test_a_hand_set_limit_wins_until_it_is_cleared),
+        CHECK_TEST(test_a_boost_ends_by_itself_and_a_top_up_with_its_period),
+        CHECK_TEST(test_a_credit_names_its_budget_where_there_are_several),
+        CHECK_TEST(test_an_overrun_is_carried_into_the_next_period),
+        CHECK_TEST(test_i9_frozen_revoked_and_expired_are_refused_on_the_next_request),
+        CHECK_TEST(test_reverify_asks_for_a_newer_verification),
+        CHECK_TEST(test_i5_an_expired_hold_frees_its_room_and_its_late_post_is_recorded_once),
+        CHECK_TEST(test_a_post_after_the_time_is_expired_also_when_nobody_looked_before),
+        CHECK_TEST(test_on_expiry_charge_charges_once_and_a_late_post_corrects_it),
+        CHECK_TEST(test_a_refund_of_what_an_expiry_charged_leaves_less_for_the_late_post),
+        CHECK_TEST(test_a_heartbeat_keeps_a_hold_and_a_raise_must_fit),
+        CHECK_TEST(test_extending_an_expired_hold_is_an_admission_again),
+        CHECK_TEST(test_a_voided_hold_gives_its_room_back_and_refuses_a_post),
+        CHECK_TEST(test_a_hold_outside_a_request_is_an_admission_with_its_own_reply),
+        CHECK_TEST(test_an_unknown_hold_with_a_subject_is_recorded_once),
+        CHECK_TEST(test_concurrency_counts_live_holds_and_frees_itself),
+        CHECK_TEST(test_an_automatic_hold_is_the_95th_percentile_of_the_routes_charges),
+        CHECK_TEST(test_calls_of_one_client_request_share_hold_rate_and_slot),
+        CHECK_TEST(test_calls_without_a_hold_share_their_rate_for_a_minute),
+        CHECK_TEST(test_a_redirected_call_passes_only_with_its_own_hold),
+        CHECK_TEST(test_a_redirected_call_with_a_voided_hold_is_refused),
+        CHECK_TEST(test_refunds_of_a_charge_never_exceed_it),
+        CHECK_TEST(test_a_charge_above_hold_and_budget_is_recorded_in_full),
+        CHECK_TEST(test_i4_a_key_used_for_another_request_is_refused_also_with_a_hold),
+        CHECK_TEST(test_prune_keeps_replies_for_the_promised_time),
+        CHECK_TEST(test_the_reply_of_a_settled_hold_is_made_again_after_prune),
+        CHECK_TEST(test_an_answer_that_does_not_fit_records_nothing),
+        CHECK_TEST(test_a_batch_records_each_post),
+        CHECK_TEST(test_a_post_without_a_hold_counts_on_the_organization_of_its_key),
+        CHECK_TEST(test_an_organization_that_is_the_subject_counts_once),
+        CHECK_TEST(test_accounts_are_listed_in_byte_order),
+        CHECK_TEST(test_charges_are_filtered_paged_and_summed),
+        CHECK_TEST(test_holds_are_listed_by_state_and_account),
+        CHECK_TEST(test_explain_agrees_with_the_verdict_and_records_nothing),
+        CHECK_TEST(test_i1_eight_processes_on_first_sight_pass_exactly_as_many_as_fit),
+        CHECK_TEST(test_rates_are_exact_over_eight_processes),
+        CHECK_TEST(test_a_hold_whose_owner_died_frees_its_room_and_its_late_post_counts_once),
+        CHECK_TEST(test_i2_i6_i7_no_cap_is_passed_by_32_processes_in_one_hierarchy),
+        CHECK_TEST(test_i2_i6_i7_no_cap_is_passed_when_workers_are_killed),
+        CHECK_TEST(test_public_ids_are_parsed_whole_or_refused),
+        CHECK_TEST(test_an_url_of_no_known_store_is_refused),
     };
     int worst = 0;
 

@@ -22,6 +22,7 @@ CREATE TABLE account (
     live_holds INTEGER NOT NULL DEFAULT 0 CHECK (live_holds >= 0),
     first_seen_us INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE INDEX account_parent ON account (parent_id) WHERE parent_id <> 0;
 INSERT INTO account (id, name) VALUES (1, 'all');
 
 -- The set of accounts that one request counts on. `spec` is its members as text, "id:roles,…".
