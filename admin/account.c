@@ -294,8 +294,6 @@ out:
 int
 run_account_show(struct admin *admin)
 {
-    if (!command_account_name(admin, admin->arguments[0]))
-        return USAGE;
     return account_print(admin, admin->arguments[0]);
 }
 
@@ -324,10 +322,8 @@ change(struct admin *admin, enum account_change what, int64_t until_us, const ch
 
     if (result == NULL)
         return command_fail("out of memory");
-    if (!command_account_name(admin, name))
-        code = USAGE;
-    else if (store_account_change(admin->store, name, what, until_us, text, &actor, admin->now_us,
-                                  result, &err) != STATUS_OK)
+    if (store_account_change(admin->store, name, what, until_us, text, &actor, admin->now_us,
+                             result, &err) != STATUS_OK)
         code = command_error(&err);
     else if (result->outcome != OUTCOME_DONE)
         code = command_outcome(result, name);
@@ -390,8 +386,6 @@ run_account_parent(struct admin *admin)
         return command_usage(admin, "either a parent or --clear is wanted");
     if (clear)
         return change(admin, ACCOUNT_PARENT, 0, "", "has no parent");
-    if (!command_account_name(admin, admin->arguments[1]))
-        return USAGE;
     (void)snprintf(done, sizeof(done), "counts on %s as well", admin->arguments[1]);
     return change(admin, ACCOUNT_PARENT, 0, admin->arguments[1], done);
 }

@@ -35,8 +35,7 @@ run_budget_set(struct admin *admin)
     int64_t limit_nanos;
     int code;
 
-    if (!command_account_name(admin, admin->arguments[0]) ||
-        !command_period(admin, admin->arguments[1], &period) ||
+    if (!command_period(admin, admin->arguments[1], &period) ||
         !command_money(admin, admin->arguments[2], &limit_nanos))
         return USAGE;
     if (command_has(admin, OPTION_ENFORCE) &&
@@ -64,8 +63,7 @@ run_budget_clear(struct admin *admin)
     enum status status;
     int code;
 
-    if (!command_account_name(admin, admin->arguments[0]) ||
-        !command_period(admin, admin->arguments[1], &period))
+    if (!command_period(admin, admin->arguments[1], &period))
         return USAGE;
     result = calloc(1, sizeof(*result));
     if (result == NULL)
@@ -85,8 +83,7 @@ read_credit(const struct admin *admin, struct credit_request *request)
 
     request->account = admin->arguments[0];
     request->boost = strcmp(admin->command->verb, "boost") == 0;
-    if (!command_account_name(admin, request->account) ||
-        !command_money(admin, admin->arguments[1], &request->amount_nanos))
+    if (!command_money(admin, admin->arguments[1], &request->amount_nanos))
         return false;
     if (command_has(admin, OPTION_PERIOD) &&
         !command_period(admin, admin->options[OPTION_PERIOD], &request->period))

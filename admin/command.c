@@ -254,37 +254,6 @@ list_options(const struct command *command, struct option out[OPTION_COUNT + 2])
     return count;
 }
 
-/* Fill admin->options and ->arguments. DONE, USAGE, or -1 after --help. */
-static int
-parse_arguments(struct admin *admin, int argc, char **argv)
-{
-    struct option options[OPTION_COUNT + 2];
-    int option;
-
-    (void)list_options(admin->command, options);
-    optind = 0; /* GNU: begin anew */
-    opterr = 0; /* getopt would name the program wrongly */
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option == GETOPT_HELP) {
-            command_help(admin->command);
-            return -1;
-        }
-        if (option == ':')
-            return command_usage(admin, "option '%s' requires an argument", argv[optind - 1]);
-        if (option == '?')
-            return command_usage(admin, "unrecognized option '%s'", argv[optind - 1]);
-        admin->options[option - 1] = optarg != NULL ? optarg : "";
-    }
-    admin->argument_count = argc - optind;
-    admin->arguments = argv + optind;
-    if (admin->argument_count < admin->command->arguments_min)
-        return command_usage(admin, "missing operand: %s is wanted", admin->command->arguments);
-    if (admin->argument_count > admin->command->arguments_max)
-        return command_usage(admin, "extra operand '%s'",
-                             admin->arguments[admin->command->arguments_max]);
-    return DONE;
-}
-
 bool
 command_has(const struct admin *admin, enum option_name option)
 {
@@ -320,6 +289,72 @@ command_account_name(const struct admin *admin, const char *text)
                         "key:ak_..., group:... or all is wanted",
                         text);
     return false;
+}
+
+/* An operand by what its help calls it, so that a mistake is told before anything is opened. */
+static bool
+check_operand(const struct admin *admin, const char *word, size_t length, const char *text)
+{
+    enum period_kind period;
+    int64_t nanos;
+
+    if (length == 7 && strncmp(word, "ACCOUNT", length) == 0)
+        return command_account_name(admin, text);
+    if (length == 6 && strncmp(word, "PARENT", length) == 0)
+        return command_account_name(admin, text);
+    if (length == 6 && strncmp(word, "PERIOD", length) == 0)
+        return command_period(admin, text, &period);
+    if (length == 3 && strncmp(word, "USD", length) == 0)
+        return command_money(admin, text, &nanos);
+    return true;
+}
+
+static bool
+check_operands(const struct admin *admin)
+{
+    const char *word = admin->command->arguments;
+
+    for (int i = 0; i < admin->argument_count; i++) {
+        size_t length;
+
+        word += strspn(word, " [");
+        length = strcspn(word, " ]");
+        if (!check_operand(admin, word, length, admin->arguments[i]))
+            return false;
+        word += length + strspn(word + length, "]");
+    }
+    return true;
+}
+
+/* Fill admin->options and ->arguments. DONE, USAGE, or -1 after --help. */
+static int
+parse_arguments(struct admin *admin, int argc, char **argv)
+{
+    struct option options[OPTION_COUNT + 2];
+    int option;
+
+    (void)list_options(admin->command, options);
+    optind = 0; /* GNU: begin anew */
+    opterr = 0; /* getopt would name the program wrongly */
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (option == GETOPT_HELP) {
+            command_help(admin->command);
+            return -1;
+        }
+        if (option == ':')
+            return command_usage(admin, "option '%s' requires an argument", argv[optind - 1]);
+        if (option == '?')
+            return command_usage(admin, "unrecognized option '%s'", argv[optind - 1]);
+        admin->options[option - 1] = optarg != NULL ? optarg : "";
+    }
+    admin->argument_count = argc - optind;
+    admin->arguments = argv + optind;
+    if (admin->argument_count < admin->command->arguments_min)
+        return command_usage(admin, "missing operand: %s is wanted", admin->command->arguments);
+    if (admin->argument_count > admin->command->arguments_max)
+        return command_usage(admin, "extra operand '%s'",
+                             admin->arguments[admin->command->arguments_max]);
+    return check_operands(admin) ? DONE : USAGE;
 }
 
 bool
