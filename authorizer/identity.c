@@ -53,6 +53,24 @@ read_account(const struct json *value, const char *what, char *out, size_t size,
     return STATUS_OK;
 }
 
+/* A parent that is not spelled as an account of a known kind is the name of a group. */
+static enum status
+read_parent(const struct json *value, char *out, size_t size, struct error *err)
+{
+    enum status status = read_account(value, "parent", out, size, err);
+    char group[ACCOUNT_NAME_SIZE + 8];
+    struct buf name;
+
+    if (status != STATUS_OK || out[0] == '\0' || account_kind_of(out) != ACCOUNT_SUBJECT)
+        return status;
+    buf_init(&name, group, sizeof(group));
+    buf_add(&name, "group:");
+    buf_add(&name, out);
+    if (!account_name_valid(group) || !text_copy(out, size, group))
+        return error_set(err, STATUS_INVALID, "the parent of this credential is no account's name");
+    return STATUS_OK;
+}
+
 static void
 write_claim_name(struct buf *out, const char *claim)
 {
@@ -141,8 +159,8 @@ identity_complete(struct identity *identity, const struct json *object, const st
     memcpy(identity->plan, plan->name, sizeof(identity->plan));
     if (plan->parent_claim[0] == '\0')
         return STATUS_OK;
-    return read_account(json_path(object, plan->parent_claim), "parent", identity->parent,
-                        sizeof(identity->parent), err);
+    return read_parent(json_path(object, plan->parent_claim), identity->parent,
+                       sizeof(identity->parent), err);
 }
 
 bool

@@ -294,6 +294,25 @@ test_parent_comes_from_the_claim_that_the_plan_names(void)
 }
 
 static void
+test_parent_without_a_kind_is_a_group(void)
+{
+    char claims[256];
+    struct fixture f;
+
+    set_up(&f);
+    CHECK_TRUE("claim", text_copy(f.plans[1].parent_claim, PLAN_MATCH_SIZE, "claims.team"));
+    CHECK_STATUS(STATUS_OK, read_key(&f, USER, GOOD, ",\"claims\":{\"team\":\"red\"}"), &f.err);
+    CHECK_STRING("group", "group:red", f.finding.identity.parent);
+    CHECK_STATUS(STATUS_OK, read_key(&f, USER, GOOD, ",\"claims\":{\"team\":\"org_1\"}"), &f.err);
+    CHECK_STRING("organization", "org_1", f.finding.identity.parent);
+    /* the longest account's name has no room for "group:" */
+    (void)snprintf(claims, sizeof(claims), ",\"claims\":{\"team\":\"%0*d\"}", ACCOUNT_NAME_SIZE - 1,
+                   0);
+    check_invalid(&f, "long", read_key(&f, USER, GOOD, claims), "");
+    tear_down(&f);
+}
+
+static void
 want_claim(struct fixture *f, const char *name)
 {
     struct text_list *wanted = &f->settings->clerk.pass_claims;
@@ -590,6 +609,7 @@ main(void)
         CHECK_TEST(test_organization_is_the_subject_or_a_claim),
         CHECK_TEST(test_organization_that_is_none_is_invalid),
         CHECK_TEST(test_parent_comes_from_the_claim_that_the_plan_names),
+        CHECK_TEST(test_parent_without_a_kind_is_a_group),
         CHECK_TEST(test_claims_are_passed_as_text_or_json),
         CHECK_TEST(test_claims_that_no_header_can_hold_are_left_out),
         CHECK_TEST(test_claims_stop_where_their_room_ends),
