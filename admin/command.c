@@ -130,6 +130,9 @@ const size_t command_count = sizeof(commands) / sizeof(commands[0]);
 
 /* ---- failing -------------------------------------------------------------------------------- */
 
+static void print_problem(const char *format, va_list arguments)
+    __attribute__((format(printf, 1, 0)));
+
 static void
 print_problem(const char *format, va_list arguments)
 {
@@ -234,9 +237,10 @@ command_help(const struct command *command)
 /* ---- arguments ------------------------------------------------------------------------------ */
 
 #define GETOPT_HELP 1000
+#define GETOPT_CONFIG 1001
 
-static size_t
-list_options(const struct command *command, struct option out[OPTION_COUNT + 2])
+static void
+list_options(const struct command *command, struct option out[OPTION_COUNT + 3])
 {
     size_t count = 0;
 
@@ -250,8 +254,8 @@ list_options(const struct command *command, struct option out[OPTION_COUNT + 2])
         };
     }
     out[count++] = (struct option){ .name = "help", .val = GETOPT_HELP };
+    out[count++] = (struct option){ "config", required_argument, NULL, GETOPT_CONFIG };
     out[count] = (struct option){ .name = NULL };
-    return count;
 }
 
 bool
@@ -330,10 +334,10 @@ check_operands(const struct admin *admin)
 static int
 parse_arguments(struct admin *admin, int argc, char **argv)
 {
-    struct option options[OPTION_COUNT + 2];
+    struct option options[OPTION_COUNT + 3];
     int option;
 
-    (void)list_options(admin->command, options);
+    list_options(admin->command, options);
     optind = 0; /* GNU: begin anew */
     opterr = 0; /* getopt would name the program wrongly */
     while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
@@ -345,7 +349,10 @@ parse_arguments(struct admin *admin, int argc, char **argv)
             return command_usage(admin, "option '%s' requires an argument", argv[optind - 1]);
         if (option == '?')
             return command_usage(admin, "unrecognized option '%s'", argv[optind - 1]);
-        admin->options[option - 1] = optarg != NULL ? optarg : "";
+        if (option == GETOPT_CONFIG) /* belongs before the command; forgiven behind it */
+            admin->config = optarg;
+        else
+            admin->options[option - 1] = optarg != NULL ? optarg : "";
     }
     admin->argument_count = argc - optind;
     admin->arguments = argv + optind;

@@ -13,6 +13,7 @@ my $build = abs_path($ENV{SPENDGATE_BUILD} // '.');
 -x "$build/spendgate" && -x "$build/spendgate-tracker"
   or BAIL_OUT("spendgate and spendgate-tracker are not built in $build: say where in SPENDGATE_BUILD");
 my $folder = tempdir('spendgate-admin-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+chmod 0755, $folder or die $!; # the command becomes another user, who has to get in
 my $config = "$folder/spendgate.conf";
 my $token  = 'sgt_test_token_of_admin_t';
 my $json   = JSON::PP->new;
@@ -181,6 +182,10 @@ ok !-e "$folder/store/spendgate.db", 'no file is left by it';
 says('migrate', qr/1 schema step applied|\d+ schema steps applied/, 'migrate');
 says('migrate again', qr/up to date\.$/, 'migrate');
 is as_json('migrate')->{applied}, 0, 'migrate --json';
+{
+    my ($code, $out, $err) = program({}, '', "$folder/out", "$build/spendgate", 'account', 'list', '--config', $config);
+    is $code, 0, '--config behind the command' or diag $err;
+}
 says('an empty store', qr/\AACCOUNT .*\nall /, 'account', 'list');
 says('no holds', qr/\AHOLD /, 'hold', 'list');
 says('no charges', qr/\APOSTED /, 'charge', 'list');
@@ -444,7 +449,6 @@ SKIP: {
     my $uid = getpwnam('www-data') // getpwnam('nobody');
     mkdir "$folder/theirs" or die $!;
     chown $uid, -1, "$folder/theirs" or die $!;
-    chmod 0755, $folder or die $!;
     my $text = read_file($config) =~ s{\Q$folder\E/store/}{$folder/theirs/}r;
     write_file("$folder/theirs.conf", $text);
     for my $command ([ 'migrate' ], [ 'account', 'freeze', 'user_x' ], [ 'verify' ]) {
