@@ -2569,7 +2569,7 @@ store_verify(struct store *s, int64_t now_us,
              void (*report)(void *context, const char *invariant, const char *text), void *context,
              struct verify_summary *out, struct error *err)
 {
-    enum status status = s->ops->begin(s->backend, STORE_READ, err);
+    enum status status = s->ops->begin(s->backend, STORE_INSPECT, err);
 
     (void)now_us;
     memset(out, 0, sizeof(*out));

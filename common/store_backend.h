@@ -31,9 +31,10 @@
 #define CHAIN_SPEC_SIZE (LEDGER_ACCOUNTS_MAX * 24)
 
 enum store_mode {
-    STORE_READ,  /* one consistent state; nothing is locked */
-    STORE_WRITE, /* what `load` brings stays as it is until commit (SQLite: the writer lock;
-                    PostgreSQL: the accounts, locked in id order, then the hold) */
+    STORE_INSPECT, /* STORE_READ, also of a store that is marked as failed: for verify */
+    STORE_READ,    /* one consistent state; nothing is locked */
+    STORE_WRITE,   /* what `load` brings stays as it is until commit (SQLite: the writer lock;
+                      PostgreSQL: the accounts, locked in id order, then the hold) */
 };
 
 /* What an account is in a chain, as bits: an account that appears twice is there once. */

@@ -729,7 +729,7 @@ sqlite_begin(struct store_backend *backend, enum store_mode mode, struct error *
 
     assert(!s->in_transaction);
     status = prepared(s, mode == STORE_WRITE ? SQL_BEGIN_IMMEDIATE : SQL_BEGIN, &stmt, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && mode != STORE_INSPECT)
         status = refuse_if_marked(s, err);
     if (status == STATUS_OK && mode == STORE_WRITE)
         status = writer_lock(s, err);
