@@ -293,7 +293,7 @@ struct charge_filter {
         *model;             /* NULL: any. An account's charges are all that count on it */
     int64_t from_us, to_us; /* created, [from, to); 0 and INT64_MAX: open */
     int64_t before_id;      /* only ids below it (the cursor); INT64_MAX from the newest */
-    size_t limit;           /* 1..1000 */
+    size_t limit;           /* at most this many, >= 1 */
 };
 /* Newest first. */
 enum status store_charges(struct store *store, const struct charge_filter *filter,
