@@ -210,19 +210,22 @@ END
 
 # ---- processes --------------------------------------------------------------------------------------
 
-# The watcher is told "+PID" and "-PID"; when our end of the pipe closes, however we ended, it ends what is left.
+# The watcher is told "+PID", "-PID" and "end"; when our end of the pipe closes, however we ended, it ends what is left.
 sub _start_watcher {
     my ($self) = @_;
     pipe my $read, my $write or die "pipe: $!";
     my $pid = fork // die "fork: $!";
     if ($pid == 0) {
         close $write;
+        close $_->{watcher} for grep { $_ && $_->{watcher} } values %alive;    # theirs would never see the end
         setpgrp;
         $SIG{$_} = 'IGNORE' for qw(INT TERM HUP PIPE);
         open STDIN, '<', '/dev/null';
-        open STDOUT, '>', '/dev/null';    # prove waits for whoever holds its pipe
+        open STDOUT, '>', '/dev/null';    # prove waits for whoever holds its pipes
+        open STDERR, '>', '/dev/null';
         my %left;
         while (my $line = <$read>) {
+            last if $line eq "end\n";
             $line =~ /\A\+(\d+)/ ? $left{$1} = 1 : $line =~ /\A-(\d+)/ ? delete $left{$1} : next;
         }
         kill 'TERM', keys %left;
@@ -343,6 +346,7 @@ sub DESTROY {
     local ($?, $@, $!);
     $self->stop_all;
     delete $alive{$self};
+    print { $self->{watcher} } "end\n";
     close $self->{watcher};
     waitpid $self->{watcher_pid}, 0;
     return;
@@ -632,7 +636,9 @@ sub http {
     my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 10)
       or return { status => 599, reason => '', headers => {}, body => "connect: $!" };
     my @headers = ([ 'Host', "127.0.0.1:$port" ], [ 'Connection', 'close' ], @{ $option{headers} // [] });
-    push @headers, [ 'Content-Length', length $option{body} ] if defined $option{body};
+    # Web servers answer 411 to a POST that does not say how long it is.
+    push @headers, [ 'Content-Length', length($option{body} // '') ]
+      if defined $option{body} || $method eq 'POST' || $method eq 'PUT';
     my $out = "$method $target HTTP/1.1\r\n" . join('', map { "$_->[0]: $_->[1]\r\n" } @headers) . "\r\n"
       . ($option{body} // '');
     my ($in, $at, $select) = ('', 0, IO::Select->new($socket));
