@@ -1741,13 +1741,41 @@ random_next(uint64_t *state)
     return *state;
 }
 
-/* Random holds, settlements (never above the hold), heartbeats, voids and abandoned holds. */
+/* What becomes of a hold: abandoned, voided, renewed, or settled for at most its amount. */
+static enum status
+chaos_follow_up(struct fixture *f, const char *id, uint64_t *seed, int64_t now_us)
+{
+    struct spend spend = { .hold_id = id, .token = "php" };
+
+    switch (random_next(seed) % 8) {
+    case 0:
+        return STATUS_OK;
+    case 1:
+        return store_hold_void(f->store, id, NULL, NULL, now_us, &f->result, NULL, &f->err);
+    case 2:
+        return store_hold_extend(f->store, id, 0, NULL, NULL, now_us, &f->result, NULL, &f->err);
+    default:
+        spend.cost_nanos = (int64_t)(random_next(seed) % (uint64_t)(5 * CENT + 1));
+        return store_spend(f->store, &spend, NULL, NULL, now_us, &f->result, NULL, &f->err);
+    }
+}
+
+/* A machine under load may keep the lock from a process for longer than it waits: that is a 503,
+ * and the client asks again. Anything else is a failure. */
+static void
+chaos_failed(struct fixture *f, struct shared *shared, enum status status)
+{
+    if (status == STATUS_OK || status == STATUS_BUSY)
+        return;
+    printf("chaos: %s\n", f->err.message);
+    shared->failed++;
+}
+
 static void
 chaos(struct fixture *f, struct shared *shared, int index)
 {
     struct chain_names names = names_of("ak_1", "user_1", "org_1");
     uint64_t seed = UINT64_C(88172645463325252) + (uint64_t)index * 977;
-    struct spend spend = { .token = "php" };
     char id[PUBLIC_ID_SIZE];
 
     names.key_id[3] = (char)('1' + index % 4);
@@ -1757,32 +1785,14 @@ chaos(struct fixture *f, struct shared *shared, int index)
         struct admission ask = {
             .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = ""
         };
-        enum status status;
+        enum status status = store_admit(f->store, &ask, now_us, &f->verdict, &f->err);
 
-        status = store_admit(f->store, &ask, now_us, &f->verdict, &f->err);
-        shared->failed += status != STATUS_OK;
+        chaos_failed(f, shared, status);
         if (status != STATUS_OK || !f->verdict.allow)
             continue;
         shared->passed++;
-        spend.hold_id = hold_text(&f->verdict.hold, id);
-        switch (random_next(&seed) % 8) {
-        case 0: /* abandoned */
-            continue;
-        case 1:
-            status = store_hold_void(f->store, id, NULL, NULL, now_us, &f->result, NULL, &f->err);
-            break;
-        case 2:
-            status =
-                store_hold_extend(f->store, id, 0, NULL, NULL, now_us, &f->result, NULL, &f->err);
-            break;
-        default:
-            spend.cost_nanos = (int64_t)(random_next(&seed) % (uint64_t)(5 * CENT + 1));
-            status = store_spend(f->store, &spend, NULL, NULL, now_us, &f->result, NULL, &f->err);
-            break;
-        }
-        if (status != STATUS_OK)
-            printf("chaos: %s\n", f->err.message);
-        shared->failed += status != STATUS_OK;
+        hold_text(&f->verdict.hold, id);
+        chaos_failed(f, shared, chaos_follow_up(f, id, &seed, now_us));
         store_after(f->store);
     }
 }
@@ -1831,12 +1841,28 @@ run_chaos(struct fixture *f, struct shared *shared, int kills)
     open_store(f);
 }
 
-static void
-check_cap(struct fixture *f, const char *account, int64_t now_us)
+static bool
+sum_late(void *context, const struct hold *hold, const char *account)
 {
-    struct budget_line line = line_of(f, account, PERIOD_MONTH, now_us);
+    int64_t *late_nanos = context;
 
-    CHECK_TRUE("under the cap", line.spent_nanos + line.held_nanos <= CHAOS_LIMIT);
+    (void)account;
+    *late_nanos += hold->charged_nanos;
+    return true;
+}
+
+/* The cap does not protect from what was posted after its hold's time was over (I2). */
+static void
+check_cap(struct fixture *f, const struct shared *shared, const char *account)
+{
+    struct budget_line line = line_of(f, account, PERIOD_MONTH, shared->clock_us);
+    int64_t late_nanos = 0;
+
+    CHECK_STATUS(
+        STATUS_OK,
+        store_holds(f->store, account, HOLD_EXPIRED, SIZE_MAX >> 1, sum_late, &late_nanos, &f->err),
+        &f->err);
+    CHECK_TRUE("under the cap", line.spent_nanos + line.held_nanos <= CHAOS_LIMIT + late_nanos);
     CHECK_TRUE("used", line.spent_nanos > 0);
 }
 
@@ -1860,11 +1886,11 @@ chaos_test(int kills)
     run_chaos(f, shared, kills);
     CHECK_INT("failed", 0, shared->failed);
     CHECK_TRUE("refused some", shared->passed > 40);
-    check_cap(f, "user_1", shared->clock_us);
-    check_cap(f, "user_2", shared->clock_us);
-    check_cap(f, "org_1", shared->clock_us);
-    check_cap(f, "group:g", shared->clock_us);
-    check_cap(f, "all", shared->clock_us);
+    check_cap(f, shared, "user_1");
+    check_cap(f, shared, "user_2");
+    check_cap(f, shared, "org_1");
+    check_cap(f, shared, "group:g");
+    check_cap(f, shared, "all");
     munmap(shared, sizeof(*shared));
     teardown(f);
 }
