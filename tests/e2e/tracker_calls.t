@@ -442,6 +442,28 @@ for my $case ([ org_1 => 'organization' ], [ mch_1 => 'machine' ], [ 'group:g' =
 }
 is call('GET', '/v1/accounts/all')->{json}{kind}, 'all', 'the account of all is there from the start';
 
+# What a plan gives: the command notes one as an admission would.
+account('user_v');
+for my $change ([ 'plan', 'user_v', 'free' ], [ 'parent', 'user_v', 'group:g' ]) {
+    my ($code, undef, $err) = $gate->cli('account', @$change);
+    is $code, 0, "account @$change" or diag $err;
+}
+says('200', 'a hold by that plan', 'POST', '/v1/holds', { subject => 'user_v', amount_usd => '0' });
+$answer = says('200', 'an account with a plan', 'GET', '/v1/accounts/user_v');
+is_deeply [ @{ $answer->{json} }{qw(plan parent scopes)} ], [ 'free', 'group:g', ['proxy.chat'] ], 'plan, parent, scopes';
+is_deeply [ map { "$_->{period} $_->{limit_usd} $_->{origin}" } @{ $answer->{json}{budgets} } ], [ 'month 1 plan', 'none 50 plan' ],
+    'budgets in the order of the plan';
+says('200', 'a limit by hand wins', 'PUT', '/v1/accounts/user_v/budgets/none', { limit_usd => '7' });
+says('200', 'one that the plan does not have', 'PUT', '/v1/accounts/user_v/budgets/hour', { limit_usd => '3' });
+$answer = call('GET', '/v1/accounts/user_v');
+is_deeply [ map { "$_->{period} $_->{limit_usd} $_->{origin}" } @{ $answer->{json}{budgets} } ],
+    [ 'month 1 plan', 'none 7 hand', 'hour 3 hand' ], 'the plan first, then what was set by hand';
+$answer = says('200', 'cleared', 'DELETE', '/v1/accounts/user_v/budgets/none');
+is_deeply [ map { "$_->{period} $_->{limit_usd} $_->{origin}" } @{ $answer->{json}{budgets} } ],
+    [ 'month 1 plan', 'none 50 plan', 'hour 3 hand' ], 'is the plan\'s again';
+$answer = call('GET', '/v1/me', undef, token => undef, params => { SPENDGATE_SUBJECT => 'user_v' });
+is_deeply [ @{ $answer->{json} }{qw(account parent)} ], [ 'user_v', undef ], 'me: whose child I am is not told';
+
 my (@names, $cursor);
 do {
     $answer = says('200', 'a page of accounts', 'GET', '/v1/accounts?limit=5' . (defined $cursor ? "&cursor=$cursor" : ''));
