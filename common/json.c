@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * json-c behind json.h, made strict.
+ * json-c behind json.h: its tree, but a parser of our own.
  *
  * json-c 0.16 with STRICT and VALIDATE_UTF8 still takes NaN and Infinity, "-01", "1.", "-.5",
  * control bytes in strings, names in single quotes, a second member of the same name (the last
  * wins), a name cut at an escaped NUL, lone surrogates, overlong UTF-8, and whatever follows a NUL
- * byte; and it turns whole numbers beyond its integers into others. So a scanner proves the grammar
- * first. It also notes the text of every number, which the tree then carries, and counts the
- * members, because a tree with fewer of them has lost one to a name that stood twice (however it
- * was escaped).
+ * byte; it turns whole numbers beyond its integers into others; and when an allocation fails it may
+ * lose a part of a string and say nothing. So the grammar of RFC 8259 is read here, in one pass,
+ * and json-c keeps the values. All texts are decoded into one block that the root owns; a number
+ * keeps its text there as user data, and the names of members stay there.
  */
 #include "common/json.h"
 
@@ -24,21 +24,41 @@
 
 #define PATH_PART_SIZE 256
 
-/* ---- the scanner ---------------------------------------------------------------------------- */
+#ifndef JSON_C_OBJECT_ADD_CONSTANT_KEY /* its name before 0.16 */
+#define JSON_C_OBJECT_ADD_CONSTANT_KEY JSON_C_OBJECT_KEY_IS_CONSTANT
+#endif
+
+/* ---- parsing -------------------------------------------------------------------------------- */
 
 struct scan {
     const char *start, *next, *end;
     const char *problem; /* what is wrong at `next`; NULL: nothing yet */
+    bool no_memory;
     int depth;
-    size_t member_count;
-    char *numbers; /* the texts of all numbers in order, each terminated */
-    size_t numbers_length;
+    /* Where texts are decoded to. Each takes at most as many bytes as in the source: a string's NUL
+     * stands for its quotes, a number's for what has to follow it. */
+    char *texts;
+    size_t texts_length;
+};
+
+/* A text in scan.texts, terminated; it may hold a NUL of its own. */
+struct text {
+    char *bytes;
+    size_t length;
+    bool nul;
 };
 
 static bool
 scan_fail(struct scan *scan, const char *problem)
 {
     scan->problem = problem;
+    return false;
+}
+
+static bool
+scan_no_memory(struct scan *scan)
+{
+    scan->no_memory = true;
     return false;
 }
 
@@ -59,6 +79,13 @@ scan_space(struct scan *scan)
         scan->next++;
 }
 
+static void
+text_add(struct scan *scan, const char *bytes, size_t length)
+{
+    memcpy(scan->texts + scan->texts_length, bytes, length);
+    scan->texts_length += length;
+}
+
 static bool
 scan_digits(struct scan *scan)
 {
@@ -70,10 +97,10 @@ scan_digits(struct scan *scan)
 }
 
 static bool
-scan_number(struct scan *scan)
+scan_number(struct scan *scan, struct json_object **out)
 {
     const char *first = scan->next;
-    size_t length;
+    char *text = scan->texts + scan->texts_length;
 
     (void)scan_char(scan, '-');
     if (!scan_char(scan, '0') && !scan_digits(scan))
@@ -86,10 +113,12 @@ scan_number(struct scan *scan)
         if (!scan_digits(scan))
             return scan_fail(scan, "a number without digits in its exponent");
     }
-    length = (size_t)(scan->next - first);
-    memcpy(scan->numbers + scan->numbers_length, first, length);
-    scan->numbers[scan->numbers_length + length] = '\0';
-    scan->numbers_length += length + 1;
+    text_add(scan, first, (size_t)(scan->next - first));
+    text_add(scan, "", 1);
+    *out = json_object_new_int64(0); /* the value is its text */
+    if (*out == NULL)
+        return scan_no_memory(scan);
+    json_object_set_userdata(*out, text, NULL);
     return true;
 }
 
@@ -116,41 +145,77 @@ scan_hex4(struct scan *scan)
     return value;
 }
 
+/* Six bytes of an escape (twelve of a pair) become at most three (four). */
+static void
+text_add_utf8(struct scan *scan, int code_point)
+{
+    char bytes[4];
+    size_t length;
+
+    if (code_point < 0x80) {
+        bytes[0] = (char)code_point;
+        length = 1;
+    } else if (code_point < 0x800) {
+        bytes[0] = (char)(0xc0 | code_point >> 6);
+        length = 2;
+    } else if (code_point < 0x10000) {
+        bytes[0] = (char)(0xe0 | code_point >> 12);
+        length = 3;
+    } else {
+        bytes[0] = (char)(0xf0 | code_point >> 18);
+        length = 4;
+    }
+    for (size_t i = length - 1; i > 0; i--, code_point >>= 6)
+        bytes[i] = (char)(0x80 | (code_point & 0x3f));
+    text_add(scan, bytes, length);
+}
+
 /* What follows "\u". */
 static bool
-scan_unicode_escape(struct scan *scan, bool *nul)
+scan_unicode_escape(struct scan *scan, struct text *text)
 {
-    int unit = scan_hex4(scan);
+    int unit = scan_hex4(scan), low;
 
     if (unit < 0)
         return scan_fail(scan, "\\u without four hex digits");
     if (unit == 0)
-        *nul = true;
-    if (unit < 0xd800 || unit > 0xdfff)
+        text->nul = true;
+    if (unit < 0xd800 || unit > 0xdfff) {
+        text_add_utf8(scan, unit);
         return true;
+    }
     if (unit < 0xdc00 && scan_char(scan, '\\') && scan_char(scan, 'u')) {
-        unit = scan_hex4(scan);
-        if (unit >= 0xdc00 && unit <= 0xdfff)
+        low = scan_hex4(scan);
+        if (low >= 0xdc00 && low <= 0xdfff) {
+            text_add_utf8(scan, 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00));
             return true;
+        }
     }
     return scan_fail(scan, "half a surrogate pair");
 }
 
 static bool
-scan_escape(struct scan *scan, bool *nul)
+scan_escape(struct scan *scan, struct text *text)
 {
+    static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
+    const char *found;
+
     if (scan_char(scan, 'u'))
-        return scan_unicode_escape(scan, nul);
-    if (scan->next == scan->end || *scan->next == '\0' || strchr("\"\\/bfnrt", *scan->next) == NULL)
+        return scan_unicode_escape(scan, text);
+    if (scan->next == scan->end || *scan->next == '\0')
         return scan_fail(scan, "an unknown escape");
+    found = strchr(names, *scan->next);
+    if (found == NULL)
+        return scan_fail(scan, "an unknown escape");
+    text_add(scan, values + (found - names), 1);
     scan->next++;
     return true;
 }
 
 static bool
-scan_string(struct scan *scan, bool *nul)
+scan_string(struct scan *scan, struct text *text)
 {
-    *nul = false;
+    *text = (struct text){ .bytes = scan->texts + scan->texts_length };
     if (!scan_char(scan, '"'))
         return scan_fail(scan, "a string is wanted");
     while (scan->next < scan->end) {
@@ -160,45 +225,89 @@ scan_string(struct scan *scan, bool *nul)
             return scan_fail(scan, "not UTF-8");
         if ((unsigned char)*scan->next < 0x20)
             return scan_fail(scan, "a control byte in a string");
-        if (scan_char(scan, '"'))
+        if (scan_char(scan, '"')) {
+            text->length = (size_t)(scan->texts + scan->texts_length - text->bytes);
+            text_add(scan, "", 1);
             return true;
-        if (!scan_char(scan, '\\'))
-            scan->next += bytes;
-        else if (!scan_escape(scan, nul))
-            return false;
+        }
+        if (scan_char(scan, '\\')) {
+            if (!scan_escape(scan, text))
+                return false;
+            continue;
+        }
+        text_add(scan, scan->next, bytes);
+        scan->next += bytes;
     }
     return scan_fail(scan, "a string that does not end");
 }
 
-static bool scan_value(struct scan *scan);
+static bool
+scan_text_value(struct scan *scan, struct json_object **out)
+{
+    struct text text;
+
+    if (!scan_string(scan, &text))
+        return false;
+    /* json-c's limit of a string is that of json_parse. */
+    *out = json_object_new_string_len(text.bytes, (int)text.length);
+    return *out != NULL || scan_no_memory(scan);
+}
+
+static bool scan_value(struct scan *scan, struct json_object **out);
 
 static bool
-scan_member(struct scan *scan)
+scan_element(struct scan *scan, struct json_object *array)
 {
-    bool nul;
+    struct json_object *value = NULL;
+
+    if (!scan_value(scan, &value))
+        return false;
+    if (json_object_array_add(array, value) == 0)
+        return true;
+    json_object_put(value);
+    return scan_no_memory(scan);
+}
+
+static bool
+scan_member(struct scan *scan, struct json_object *object)
+{
+    struct json_object *value = NULL;
+    struct text name;
 
     scan_space(scan);
-    if (!scan_string(scan, &nul))
+    if (!scan_string(scan, &name))
         return false;
-    if (nul)
+    if (name.nul)
         return scan_fail(scan, "a NUL in a member name");
+    if (json_object_object_get_ex(object, name.bytes, NULL))
+        return scan_fail(scan, "a member name stands twice");
     scan_space(scan);
     if (!scan_char(scan, ':'))
         return scan_fail(scan, "a colon is wanted");
-    scan->member_count++;
-    return scan_value(scan);
+    if (!scan_value(scan, &value))
+        return false;
+    if (json_object_object_add_ex(object, name.bytes, value,
+                                  JSON_C_OBJECT_ADD_KEY_IS_NEW | JSON_C_OBJECT_ADD_CONSTANT_KEY) ==
+        0)
+        return true;
+    json_object_put(value);
+    return scan_no_memory(scan);
 }
 
-/* The rest of an array or object, up to and with `close`. */
+/* The rest of an array or object, up to and with `close`. What it has so far is freed by whoever
+ * owns `container`. */
 static bool
-scan_container(struct scan *scan, char close, bool (*scan_part)(struct scan *scan))
+scan_container(struct scan *scan, char close, struct json_object *container,
+               bool (*scan_part)(struct scan *scan, struct json_object *container))
 {
+    if (container == NULL)
+        return scan_no_memory(scan);
     if (++scan->depth > JSON_DEPTH_MAX)
         return scan_fail(scan, "nested too deep");
     scan_space(scan);
     if (!scan_char(scan, close)) {
         do {
-            if (!scan_part(scan))
+            if (!scan_part(scan, container))
                 return false;
         } while (scan_char(scan, ','));
         if (!scan_char(scan, close))
@@ -220,46 +329,92 @@ scan_word(struct scan *scan, const char *word)
     return true;
 }
 
-/* One value and the white space on both sides of it. */
+/* true, false or null, which json-c has no object for. */
 static bool
-scan_value(struct scan *scan)
+scan_literal(struct scan *scan, struct json_object **out)
 {
-    bool ok, nul;
+    if (scan_word(scan, "null"))
+        return true;
+    if (scan_word(scan, "true"))
+        *out = json_object_new_boolean(1);
+    else if (scan_word(scan, "false"))
+        *out = json_object_new_boolean(0);
+    else
+        return scan_fail(scan, "a value is wanted");
+    return *out != NULL || scan_no_memory(scan);
+}
+
+/* One value and the white space on both sides of it. On failure `*out` is NULL. */
+static bool
+scan_value(struct scan *scan, struct json_object **out)
+{
+    bool ok;
     char c;
 
     scan_space(scan);
     if (scan->next == scan->end)
         return scan_fail(scan, "a value is wanted");
     c = *scan->next;
-    if (c == '-' || (c >= '0' && c <= '9'))
-        ok = scan_number(scan);
-    else if (c == '"')
-        ok = scan_string(scan, &nul);
-    else if (scan_char(scan, '{'))
-        ok = scan_container(scan, '}', scan_member);
-    else if (scan_char(scan, '['))
-        ok = scan_container(scan, ']', scan_value);
-    else if (scan_word(scan, "true") || scan_word(scan, "false") || scan_word(scan, "null"))
-        ok = true;
-    else
-        ok = scan_fail(scan, "a value is wanted");
-    if (ok)
+    if (c == '-' || (c >= '0' && c <= '9')) {
+        ok = scan_number(scan, out);
+    } else if (c == '"') {
+        ok = scan_text_value(scan, out);
+    } else if (scan_char(scan, '{')) {
+        *out = json_object_new_object();
+        ok = scan_container(scan, '}', *out, scan_member);
+    } else if (scan_char(scan, '[')) {
+        *out = json_object_new_array();
+        ok = scan_container(scan, ']', *out, scan_element);
+    } else {
+        ok = scan_literal(scan, out);
+    }
+    if (ok) {
         scan_space(scan);
-    return ok;
+        return true;
+    }
+    json_object_put(*out);
+    *out = NULL;
+    return false;
 }
 
-static enum status
-scan_text(struct scan *scan, struct error *err)
+static void
+free_texts(struct json_object *root, void *texts)
 {
-    if (scan_value(scan) && scan->next < scan->end)
-        (void)scan_fail(scan, "more after the value");
-    if (scan->problem != NULL)
-        return error_set(err, STATUS_INVALID, "JSON, byte %zu: %s",
-                         (size_t)(scan->next - scan->start), scan->problem);
-    return STATUS_OK;
+    (void)root;
+    free(texts);
 }
 
-/* ---- the tree ------------------------------------------------------------------------------- */
+enum status
+json_parse(const char *text, size_t length, struct json **out, struct error *err)
+{
+    struct scan scan = { .start = text, .next = text, .end = text + length };
+    struct json_object *root = NULL;
+
+    *out = NULL;
+    if (length >= INT_MAX)
+        return error_set(err, STATUS_INVALID, "JSON: longer than 2 GiB");
+    scan.texts = malloc(length + 1);
+    if (scan.texts == NULL)
+        return error_set(err, STATUS_NO_MEMORY, "JSON: out of memory");
+    if (scan_value(&scan, &root) && scan.next < scan.end)
+        (void)scan_fail(&scan, "more after the value");
+    if (scan.problem == NULL && !scan.no_memory && root != NULL) {
+        /* The root owns the texts; if it is a number, its own is where they begin. */
+        json_object_set_userdata(root, scan.texts, free_texts);
+        *out = (struct json *)root;
+        return STATUS_OK;
+    }
+    json_object_put(root);
+    free(scan.texts);
+    if (scan.no_memory)
+        return error_set(err, STATUS_NO_MEMORY, "JSON: out of memory");
+    if (scan.problem != NULL)
+        return error_set(err, STATUS_INVALID, "JSON, byte %zu: %s",
+                         (size_t)(scan.next - scan.start), scan.problem);
+    return STATUS_OK; /* the value `null` */
+}
+
+/* ---- looking -------------------------------------------------------------------------------- */
 
 /* `struct json` is json-c's object; its functions that only look take pointers without const. */
 static struct json_object *
@@ -274,113 +429,11 @@ json_of(const struct json_object *object)
     return (const struct json *)object;
 }
 
-static enum status
-build(const char *text, size_t length, struct json_object **out, struct error *err)
-{
-    struct json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH_MAX + 2);
-    enum json_tokener_error problem;
-
-    if (tokener == NULL)
-        return error_set(err, STATUS_NO_MEMORY, "JSON: out of memory");
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    *out = json_tokener_parse_ex(tokener, text, (int)length);
-    problem = json_tokener_get_error(tokener);
-    if (problem == json_tokener_continue) { /* a bare number ends where the text ends: say so */
-        *out = json_tokener_parse_ex(tokener, "", 1);
-        problem = json_tokener_get_error(tokener);
-    }
-    json_tokener_free(tokener);
-    /* The text is proven, so only an allocation can have failed; json-c does not tell them apart.
-     */
-    if (problem != json_tokener_success)
-        return error_set(err, STATUS_NO_MEMORY, "JSON: %s", json_tokener_error_desc(problem));
-    return STATUS_OK;
-}
-
-/* Give every number its text, in the order of the text, and count the members. When some were lost
- * to a name that stood twice, the texts no longer fit the numbers, and the count says so. */
-static void
-note_numbers(struct json_object *value, const char **next_number, size_t *member_count)
-{
-    switch (json_object_get_type(value)) {
-    case json_type_int:
-    case json_type_double: {
-        const char *text = *next_number;
-
-        *next_number += strlen(text) + 1;
-        json_object_set_userdata(value, (void *)(uintptr_t)text, NULL);
-        break;
-    }
-    case json_type_array:
-        for (size_t i = 0; i < json_object_array_length(value); i++)
-            note_numbers(json_object_array_get_idx(value, i), next_number, member_count);
-        break;
-    case json_type_object: {
-        json_object_object_foreach(value, name, member)
-        {
-            (void)name;
-            (*member_count)++;
-            note_numbers(member, next_number, member_count);
-        }
-        break;
-    }
-    default:
-        break;
-    }
-}
-
-static void
-free_numbers(struct json_object *root, void *numbers)
-{
-    (void)root;
-    free(numbers);
-}
-
-enum status
-json_parse(const char *text, size_t length, struct json **out, struct error *err)
-{
-    struct scan scan = { .start = text, .next = text, .end = text + length };
-    struct json_object *root = NULL;
-    const char *next_number;
-    size_t member_count = 0;
-    enum status status;
-
-    *out = NULL;
-    if (length >= INT_MAX)
-        return error_set(err, STATUS_INVALID, "JSON: longer than 2 GiB");
-    /* Two numbers have a byte between them, so the texts and their ends fit. */
-    scan.numbers = malloc(length + 1);
-    if (scan.numbers == NULL)
-        return error_set(err, STATUS_NO_MEMORY, "JSON: out of memory");
-    status = scan_text(&scan, err);
-    if (status == STATUS_OK)
-        status = build(text, length, &root, err);
-    if (status == STATUS_OK) {
-        next_number = scan.numbers;
-        note_numbers(root, &next_number, &member_count);
-        if (member_count != scan.member_count)
-            status = error_set(err, STATUS_INVALID, "JSON: a member name stands twice");
-    }
-    if (status == STATUS_OK && root != NULL) {
-        /* The root owns the texts; if it is a number, its own is where they begin. */
-        json_object_set_userdata(root, scan.numbers, free_numbers);
-        scan.numbers = NULL;
-        *out = (struct json *)root;
-        root = NULL;
-    }
-    json_object_put(root);
-    free(scan.numbers); /* still ours after a failure, and for `null`, which json-c has no object
-                           for */
-    return status;
-}
-
 void
 json_free(struct json *root)
 {
     json_object_put((struct json_object *)root);
 }
-
-/* ---- looking -------------------------------------------------------------------------------- */
 
 enum json_type
 json_type(const struct json *value)

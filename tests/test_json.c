@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/alloc_fail.h"
 #include "tests/check.h"
 
 #include "common/banned.h"
@@ -71,10 +72,11 @@ test_parse_refuses_words_that_are_not_json(void)
 static void
 test_parse_refuses_a_member_name_that_stands_twice(void)
 {
-    REFUSED("{\"a\":1,\"a\":2}", "JSON: a member name stands twice");
-    REFUSED("{\"a\":1,\"\\u0061\":2}", "JSON: a member name stands twice");
-    REFUSED("[{\"b\":{\"a\":[1,2,3],\"c\":4,\"a\":null}}]", "JSON: a member name stands twice");
-    REFUSED("{\"\":1,\"\":1}", "JSON: a member name stands twice");
+    REFUSED("{\"a\":1,\"a\":2}", "JSON, byte 10: a member name stands twice");
+    REFUSED("{\"a\":1,\"\\u0061\":2}", "JSON, byte 15: a member name stands twice");
+    REFUSED("[{\"b\":{\"a\":[1,2,3],\"c\":4,\"a\":null}}]",
+            "JSON, byte 28: a member name stands twice");
+    REFUSED("{\"\":1,\"\":1}", "JSON, byte 8: a member name stands twice");
 }
 
 static void
@@ -444,6 +446,71 @@ test_parse_takes_what_rfc_8259_allows(void)
     }
 }
 
+#if ALLOC_FAIL_AVAILABLE
+/* Enough of each kind, and long enough, that every buffer of json-c grows. */
+static void
+long_text(struct buf *text)
+{
+    buf_add(text, "{\"short\":[1,2.5,true,null],\"object\":{");
+    for (int i = 0; i < 40; i++)
+        buf_add_format(text, "%s\"a name of some length %d\":\"%0200d\"", i > 0 ? "," : "", i, i);
+    buf_add(text, "},\"array\":[");
+    for (int i = 0; i < 40; i++)
+        buf_add_format(text, "%s%d.%050d", i > 0 ? "," : "", i, i);
+    buf_add(text, "]}");
+}
+
+static void
+test_parse_tells_every_failed_allocation(void)
+{
+    static char text[20000], want[20000], got[20000];
+    struct buf source, canonical;
+    struct json *root;
+    struct error err;
+    int failures = 0;
+
+    buf_init(&source, text, sizeof(text));
+    long_text(&source);
+    root = parsed(text);
+    buf_init(&canonical, want, sizeof(want));
+    json_write(root, &canonical);
+    CHECK_FALSE("fits", buf_failed(&canonical));
+    json_free(root);
+    for (bool failed = true; failed; failures++) {
+        enum status status;
+
+        alloc_fail_at(failures);
+        status = json_parse(text, source.length, &root, &err);
+        failed = alloc_fail_end();
+        if (status == STATUS_OK) { /* json-c did without, or nothing failed any more */
+            buf_init(&canonical, got, sizeof(got));
+            json_write(root, &canonical);
+            CHECK_STRING("a tree is whole", want, got);
+        } else {
+            CHECK_STATUS(STATUS_NO_MEMORY, status, &err);
+            CHECK_TRUE("no tree", root == NULL);
+        }
+        json_free(root);
+    }
+    CHECK_TRUE("many were tried", failures > 100);
+}
+
+static void
+test_write_fails_without_memory(void)
+{
+    struct json *root = parsed("{\"a\":1}");
+    char storage[64];
+    struct buf out;
+
+    buf_init(&out, storage, sizeof(storage));
+    alloc_fail_at(0);
+    json_write(root, &out);
+    CHECK_TRUE("one failed", alloc_fail_end());
+    CHECK_TRUE("failed", buf_failed(&out));
+    json_free(root);
+}
+#endif
+
 int
 main(void)
 {
@@ -472,6 +539,10 @@ main(void)
         CHECK_TEST(test_write_is_canonical),
         CHECK_TEST(test_write_into_too_little_room_fails),
         CHECK_TEST(test_parse_takes_what_rfc_8259_allows),
+#if ALLOC_FAIL_AVAILABLE
+        CHECK_TEST(test_parse_tells_every_failed_allocation),
+        CHECK_TEST(test_write_fails_without_memory),
+#endif
     };
 
     return check_main("json", tests, CHECK_COUNT(tests));
