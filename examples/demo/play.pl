@@ -7,6 +7,7 @@ use FindBin qw($Bin);
 use lib "$Bin/../../tests/e2e/lib";
 use Getopt::Long qw(GetOptions);
 use Spendgate::E2E;
+use Time::HiRes qw(sleep);
 
 my %option = (web => 'lighttpd');
 GetOptions(\%option, 'web=s', 'serve') or die "usage: play.pl [--web=lighttpd|authnz-fcgi] [--serve]\n";
@@ -54,10 +55,8 @@ sub say_step { print "\n# $_[0]\n" }
 # Print a curl command as a person would type it, run it, print the answer; it must have this status.
 sub curl {
     my ($want, @arguments) = @_;
-    my $shown = join ' ', map { m{[^\w./:=@%-]} ? "'$_'" : $_ } @arguments;
-    $shown =~ s/\Q$secret\E/\$KEY/g;
-    $shown =~ s/\Q@{[ Spendgate::E2E::ADMIN_TOKEN ]}\E/\$ADMIN/g;
-    print "\$ curl -i $shown\n";
+    my @shown = map { s/\Q$secret\E/\$KEY/gr =~ s/\Q@{[ Spendgate::E2E::ADMIN_TOKEN ]}\E/\$ADMIN/gr } @arguments;
+    print join(' ', '$ curl -i', map { /\$/ ? qq("$_") : m{[^\w./:=@%-]} ? "'$_'" : $_ } @shown), "\n";
     open my $pipe, '-|', 'curl', '-sS', '-i', '--max-time', '20', @arguments or die "curl: $!\n";
     my $answer = do { local $/; <$pipe> } // '';
     close $pipe or die "demo: curl failed\n";
@@ -113,7 +112,7 @@ sub story {
     if ($key) {
         say_step('The key is revoked at Clerk: refused within cache_ttl, here 2 seconds.');
         $gate->clerk_revoke($key->{id});
-        sleep 2;
+        sleep 2.1;
         poem(401);
     }
     say_step('Every balance is the sum of its journal.');
