@@ -885,25 +885,51 @@ automatic_hold(struct store *s, const struct admit *a, int64_t *nanos, struct er
     return STATUS_OK;
 }
 
+/* Where the caller's accounts stand in a chain that is not in the store; a missing one has id 0. */
+static void
+place_unborn(const struct chain_build *build, struct chain_place *place)
+{
+    memset(place, 0, sizeof(*place));
+    place->key = place->subject = place->organization = -1;
+    for (size_t i = 0; i < build->count; i++) {
+        if ((build->roles[i] & CHAIN_KEY) != 0) {
+            place->key = (int)i;
+            place->key_id = build->accounts[i].id;
+        }
+        if ((build->roles[i] & CHAIN_SUBJECT) != 0) {
+            place->subject = (int)i;
+            place->subject_id = build->accounts[i].id;
+        }
+        if ((build->roles[i] & CHAIN_ORGANIZATION) != 0) {
+            place->organization = (int)i;
+            place->organization_id = build->accounts[i].id;
+        }
+    }
+}
+
 /* The accounts of the chain as they are, none of them or not all of them in the store: for a look.
  */
 static enum status
 load_unborn(struct store *s, struct admit *a, struct chain_build *build, struct error *err)
 {
     struct ledger *ledger = &s->ledger;
-    enum status status = STATUS_OK;
+    struct chain_place place;
+    enum status status;
 
+    place_unborn(build, &place);
     memset(ledger, 0, sizeof(*ledger));
-    ledger->key = ledger->subject = ledger->organization = -1;
+    memset(&s->load, 0, sizeof(s->load));
+    s->load.ledger = ledger;
+    s->load.at_us = s->load.now_us = a->now_us;
+    if (!collect_rates(ledger, a->ask, &place))
+        return error_set(err, STATUS_INTERNAL, "store: the name of a rate is too long");
+    status = s->ops->load(s->backend, &s->load, err); /* of no chain: the rates */
     ledger->account_count = build->count;
+    ledger->key = place.key;
+    ledger->subject = place.subject;
+    ledger->organization = place.organization;
     for (size_t i = 0; i < build->count && status == STATUS_OK; i++) {
         ledger->accounts[i] = build->accounts[i];
-        if ((build->roles[i] & CHAIN_KEY) != 0)
-            ledger->key = (int)i;
-        if ((build->roles[i] & CHAIN_SUBJECT) != 0)
-            ledger->subject = (int)i;
-        if ((build->roles[i] & CHAIN_ORGANIZATION) != 0)
-            ledger->organization = (int)i;
         if (ledger->accounts[i].id != 0)
             status = s->ops->load_lines(s->backend, ledger, (int)i, a->now_us, a->now_us, err);
     }
@@ -1209,8 +1235,14 @@ store_explain(struct store *s, const struct admission *ask, int64_t now_us, stru
     enum status status;
 
     admit_init(&a, s, ask, true, now_us);
-    status = admit_until_done(s, &a, out, err);
-    *ledger = s->ledger;
+    memset(out, 0, sizeof(*out));
+    memset(ledger, 0, sizeof(*ledger));
+    /* As every look does: else a request that would pass were told to be refused. */
+    status = expire_holds(s, now_us, err);
+    if (status == STATUS_OK)
+        status = admit_until_done(s, &a, out, err);
+    if (status == STATUS_OK)
+        *ledger = s->ledger;
     return status;
 }
 

@@ -95,8 +95,8 @@ struct admission {
  */
 enum status store_admit(struct store *store, const struct admission *admission, int64_t now_us,
                         struct verdict *out, struct error *err) MUST_CHECK;
-/* The same decision on the rows as they are, nothing recorded; `ledger` shows every number behind
- * it. */
+/* The same decision on the rows as they are, nothing of it recorded (holds whose time is over are
+ * journalled first, as by any look); `ledger` shows every number behind it. */
 enum status store_explain(struct store *store, const struct admission *admission, int64_t now_us,
                           struct ledger *ledger, struct verdict *out, struct error *err) MUST_CHECK;
 /* The number to note on a verification that starts now; see account.verify_after. */

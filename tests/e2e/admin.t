@@ -383,6 +383,12 @@ my ($line) = grep { $_->{period} eq 'day' } @{ $told->{budgets} };
 is_deeply [ @$line{qw(base_usd credit_usd carry_usd limit_usd spent_usd held_usd)} ], [ '0.5', '5', '0', '5.5', '0.050000001', '0' ], 'explain: every number of a budget';
 is explains('a key alone', 200, undef, undef, '--key-id', 'ak_1', '--path', '/api/chat')->{subject}, $tina, 'explain: whose key';
 explains('another plan', 200, undef, undef, @ask, '--plan', 'pro');
+# Ten of sixty a minute are used up: the limit is the subject's, whatever key is used.
+my $spent_rate = time * 1_000_000_000 + 11_000_000_000;
+sql("INSERT OR REPLACE INTO rate SELECT id, 'subject', $spent_rate FROM account WHERE name = '$tina'");
+explains('too fast', 429, 'rate_limited', 'rate', @ask);
+explains('too fast with a key that was never seen', 429, 'rate_limited', 'rate', @ask, '--key-id', 'ak_new');
+sql('DELETE FROM rate');
 explains('no scope', 403, 'insufficient_scope', 'scope', '--subject', $tina, '--path', '/api/admin');
 explains('no scope missing with another plan', 200, undef, undef, '--subject', $tina, '--path', '/api/admin', '--plan', 'pro');
 explains('no route', 403, 'no_route', 'route', '--subject', $tina, '--path', '/elsewhere');
@@ -408,7 +414,9 @@ like +(grep { $_->{check} eq 'budget' } @{ $told->{checks} })[0]{text}, qr/week:
 cli('budget', 'clear', $tina, 'week');
 my @many = map { (post('/v1/holds', { subject => $tina, amount_usd => '0' }))[1]{hold_id} } 1 .. 5;
 explains('too many at once', 429, 'concurrency_exceeded', 'concurrency', @ask);
-cli('hold', 'void', $_) for @many;
+sql("UPDATE hold SET expires_us = 1 WHERE state = 0");
+explains('holds whose time is over', 200, undef, undef, @ask);
+is scalar @{ as_json('hold', 'list', '--state', 'expired')->{holds} }, 5, 'explain: which are journalled, as by any look';
 refuses('explain nothing', 2, qr/--path, and --subject or --key-id, are wanted/, 'explain');
 refuses('explain an unknown plan', 2, qr/no plan 'gold'/, 'explain', @ask, '--plan', 'gold');
 refuses('explain a key that nobody knows', 1, qr/name its --subject/, 'explain', '--key-id', 'ak_none', '--path', '/api/chat');
