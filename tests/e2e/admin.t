@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Cwd qw(abs_path);
+use FindBin qw($Bin);
 use File::Temp qw(tempdir);
 use JSON::PP;
 use POSIX ();
@@ -147,6 +148,12 @@ END
         my ($option_code, $option) = cli((split / /, $command), '--help');
         is "$option_code $option", "0 $help", "$command --help is the same";
     }
+    my $manual = read_file("$Bin/../../man/spendgate.8");
+    my @untold = grep { $manual !~ /^\.It Cm \Q$_\E(?: |$)/m } @commands;
+    is "@untold", '', 'spendgate(8) has every command';
+    my %options = map { $_ => 1 } map { (cli('help', split / /))[1] =~ /^  --([a-z-]+)/mg } @commands;
+    @untold = grep { $manual !~ /Fl Fl \Q$_\E\b/ } sort keys %options;
+    is "@untold", '', 'and every option';
     ($code, $out) = cli('--version');
     is $code, 0, '--version is done';
     like $out, qr/\Aspendgate \d+\.\d+/, '--version';
@@ -451,6 +458,17 @@ says('verify again', qr/Differences: 0/, 'verify');
     my ($code, $out, $err) = program({}, '', '/dev/full', "$build/spendgate", '--config', $config, 'account', 'list');
     is $code, 1, 'a full disk is no success';
     like $err, qr/standard output/, 'and is told';
+}
+# In a terminal: bars, and a line of progress that is wiped.
+{
+    my @script = ('/usr/bin/script', '-qec');
+    my ($code, $out) = program({ LC_ALL => 'C.UTF-8', TERM => 'dumb' }, '', "$folder/out", @script, "$build/spendgate --config $config report", '/dev/null');
+    is $code, 0, 'report in a terminal';
+    like $out, qr/^\Q$tina\E +\$0\.050000001  (?:\xe2\x96\x88){10,60}\r?$/m, 'draws bars';
+    ($code, $out) = program({ LC_ALL => 'C', TERM => 'dumb' }, '', "$folder/out", @script, "$build/spendgate --config $config report", '/dev/null');
+    like $out, qr/^\Q$tina\E +\$0\.050000001  #{10,60}\r?$/m, 'of plain characters where there are no others';
+    ($code, $out) = program({ TERM => 'dumb' }, '', "$folder/out", @script, "$build/spendgate --config $config verify", '/dev/null');
+    like $out, qr/\ARecomputing .*\r\e\[KChecked: /s, 'verify tells what it does, and wipes it';
 }
 SKIP: {
     skip 'only root can become another user', 6 if $> != 0;
