@@ -28,12 +28,13 @@
 #define FCGI_VERSION 1
 #define TYPE_BEGIN_REQUEST 1
 #define TYPE_PARAMS 4
+#define TYPE_STDIN 5
 #define BEGIN_BODY_SIZE 8
 
 /* A head of this many bytes that is still incomplete is read at once instead of looked at again:
  * waiting for more could wait for ever, because the socket's buffer may be full. */
 #define LONG_HEAD 32768
-#define LOOK_SIZE 131072
+#define LOOK_SIZE 131072 /* more than any record */
 /* A web server sends its request right after it connects. So long does a fresh connection have the
  * worker to itself; longer, and others could be served first while this one's request is there. */
 #define FRESH_WAIT_MS 5
@@ -60,61 +61,113 @@ struct connections {
     uint8_t look[LOOK_SIZE];
 };
 
-/* One record's header, and how a head goes on after it. */
-struct head_state {
-    bool begun;
-    unsigned id;
-};
-
 static size_t
 content_length(const uint8_t header[RECORD_HEADER_SIZE])
 {
     return (size_t)header[4] << 8 | header[5];
 }
 
-/* The same decisions as libfcgi's: it takes the first BEGIN_REQUEST, skips records of other
- * requests, and gives up at once on anything it does not expect. */
-static enum connection_head
-step(struct head_state *state, const uint8_t header[RECORD_HEADER_SIZE])
+static unsigned
+request_id(const uint8_t header[RECORD_HEADER_SIZE])
 {
-    unsigned id = (unsigned)header[2] << 8 | header[3];
+    return (unsigned)header[2] << 8 | header[3];
+}
 
-    if (header[0] != FCGI_VERSION)
-        return CONNECTION_WHOLE;
-    if (header[1] == TYPE_BEGIN_REQUEST) {
-        if (id == 0 || content_length(header) != BEGIN_BODY_SIZE)
-            return CONNECTION_WHOLE;
-        if (!state->begun)
-            *state = (struct head_state){ .begun = true, .id = id };
-        return CONNECTION_PART;
+/* False: a pair that is longer than a head may be. */
+static bool
+follow_pairs(struct connection_pairs *pairs, const uint8_t *bytes, size_t length)
+{
+    size_t at = 0;
+
+    while (at < length) {
+        if (pairs->skip > 0) {
+            size_t step = pairs->skip < length - at ? pairs->skip : length - at;
+
+            pairs->skip -= step;
+            at += step;
+            continue;
+        }
+        if (pairs->length_left > 0) {
+            pairs->length_left--;
+            pairs->number = pairs->number << 8 | bytes[at];
+        } else {
+            pairs->length_left = bytes[at] & 0x80 ? 3 : 0;
+            pairs->number = bytes[at] & 0x7f;
+        }
+        at++;
+        if (pairs->length_left > 0)
+            continue;
+        pairs->pair_length += pairs->number;
+        if (pairs->pair_length > CONNECTION_HEAD_MAX)
+            return false;
+        if (pairs->have_name) {
+            pairs->skip = pairs->pair_length;
+            pairs->pair_length = 0;
+        }
+        pairs->have_name = !pairs->have_name;
     }
-    if (id == 0)
-        return CONNECTION_MANAGEMENT;
-    if (!state->begun || id != state->id)
+    return true;
+}
+
+static enum connection_head
+step_begin(struct connection_begin *begin, const uint8_t header[RECORD_HEADER_SIZE],
+           const uint8_t *body)
+{
+    /* Padding: nobody adds any here, and libfcgi takes it for the next record. */
+    if (header[1] != TYPE_BEGIN_REQUEST || content_length(header) != BEGIN_BODY_SIZE ||
+        header[6] != 0)
+        return CONNECTION_BAD;
+    begin->begun = true;
+    begin->id = request_id(header);
+    begin->role = (unsigned)body[0] << 8 | body[1];
+    return begin->id == 0 ? CONNECTION_BAD : CONNECTION_PART;
+}
+
+/*
+ * One record of a head, of which `body` is there. Other records than BEGIN_REQUEST and PARAMS of
+ * one request are bad: no web server sends any to a program that cannot multiplex, and libfcgi
+ * loses its place after an empty one that it skips.
+ */
+static enum connection_head
+step(struct connection_begin *begin, const uint8_t header[RECORD_HEADER_SIZE], const uint8_t *body)
+{
+    size_t length = content_length(header);
+
+    if (!begin->begun)
+        return step_begin(begin, header, body);
+    if (header[1] != TYPE_PARAMS || request_id(header) != begin->id ||
+        !follow_pairs(&begin->pairs, body, length))
+        return CONNECTION_BAD;
+    if (length > 0)
         return CONNECTION_PART;
-    /* Any other type in the middle of the parameters is an error, so nothing is waited for. */
-    return header[1] != TYPE_PARAMS || content_length(header) == 0 ? CONNECTION_WHOLE
-                                                                   : CONNECTION_PART;
+    return begin->pairs.skip == 0 && begin->pairs.length_left == 0 && !begin->pairs.have_name
+               ? CONNECTION_WHOLE
+               : CONNECTION_BAD;
 }
 
 enum connection_head
-connection_head_look(const uint8_t *bytes, size_t length)
+connection_head_look(const uint8_t *bytes, size_t length, struct connection_begin *begin)
 {
-    struct head_state state = { .begun = false };
+    enum connection_head head = CONNECTION_PART;
     size_t at = 0;
 
-    while (length - at >= RECORD_HEADER_SIZE) {
+    *begin = (struct connection_begin){ .begun = false };
+    while (head == CONNECTION_PART && at < length) {
         const uint8_t *header = bytes + at;
-        enum connection_head head = step(&state, header);
-        size_t record = RECORD_HEADER_SIZE + content_length(header) + header[6];
+        size_t record;
 
-        if (head != CONNECTION_PART)
-            return head;
+        if (header[0] != FCGI_VERSION)
+            return CONNECTION_BAD;
+        if (length - at < RECORD_HEADER_SIZE)
+            return CONNECTION_PART;
+        record = RECORD_HEADER_SIZE + content_length(header) + header[6];
         if (length - at < record)
             return CONNECTION_PART;
+        head = step(begin, header, header + RECORD_HEADER_SIZE);
         at += record;
     }
-    return CONNECTION_PART;
+    begin->length = at;
+    return head;
 }
 
 static enum status
@@ -303,12 +356,12 @@ look(struct connections *all, struct connection *c, uint32_t events)
 
     c->head = CONNECTION_PART;
     if (length > 0)
-        c->head = connection_head_look(all->look, (size_t)length);
+        c->head = connection_head_look(all->look, (size_t)length, &c->begin);
     else if (length == 0 || (errno != EAGAIN && errno != EINTR))
         c->head = CONNECTION_GONE;
     if (c->head != CONNECTION_PART)
         return;
-    if (length >= LONG_HEAD)
+    if (length >= LONG_HEAD) /* and a BEGIN_REQUEST record at its start, or it were bad */
         c->head = CONNECTION_LONG;
     else if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) /* the rest will never come */
         c->head = CONNECTION_GONE;
@@ -461,7 +514,7 @@ next_stopping(struct connections *all, struct connection *out)
         if (c.head == CONNECTION_PART && !c.kept)
             continue;
         remove_waiting(all, i);
-        if (c.head != CONNECTION_PART && c.head != CONNECTION_GONE) {
+        if (c.head == CONNECTION_WHOLE || c.head == CONNECTION_LONG) {
             *out = c;
             return STATUS_OK;
         }
@@ -484,13 +537,21 @@ connections_next(struct connections *all, struct connection *out, struct error *
             continue;
         if (status != STATUS_OK)
             return status;
-        if (out->head == CONNECTION_GONE) {
-            close(out->fd);
-            continue;
-        }
-        if (out->head != CONNECTION_PART)
+        switch (out->head) {
+        case CONNECTION_WHOLE:
+        case CONNECTION_LONG:
+            out->body_ended = false;
             return STATUS_OK;
-        add_waiting(all, out);
+        case CONNECTION_PART:
+            add_waiting(all, out);
+            break;
+        case CONNECTION_GONE:
+            close(out->fd);
+            break;
+        case CONNECTION_BAD:
+            close(out->fd);
+            return error_set(err, STATUS_IO, "a connection did not speak FastCGI");
+        }
     }
 }
 
@@ -534,84 +595,111 @@ connection_limit(const struct connections *all, struct connection *connection)
 
     if (connection->limited)
         return;
-    (void)setsockopt(connection->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     (void)setsockopt(connection->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     connection->limited = true;
 }
 
-static enum status
-read_exactly(const struct connections *all, int fd, uint8_t *bytes, size_t length,
-             int64_t deadline_us, struct error *err)
+/* At least one byte, unless the connection ends or nothing comes until `deadline_us`. */
+static ssize_t
+receive(const struct connections *all, int fd, void *bytes, size_t length, int64_t deadline_us)
 {
     struct pollfd polled = { .fd = fd, .events = POLLIN };
 
-    while (length > 0) {
-        int ready = poll(&polled, 1, ms_until(deadline_us, clock_boot_us(&all->clock)));
-        ssize_t count;
+    for (;;) {
+        ssize_t count = recv(fd, bytes, length, MSG_DONTWAIT);
 
-        if (ready == 0)
-            return error_set(err, STATUS_IO, "a request's head did not arrive within %d ms",
-                             all->idle_ms);
-        count = recv(fd, bytes, length, MSG_DONTWAIT);
-        if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR))
-            return error_set(err, STATUS_IO, "a request's head broke off");
-        if (count > 0) {
-            bytes += count;
-            length -= (size_t)count;
-        }
+        if (count > 0)
+            return count;
+        if (count == 0 || (errno != EAGAIN && errno != EINTR))
+            return -1;
+        if (poll(&polled, 1, ms_until(deadline_us, clock_boot_us(&all->clock))) == 0)
+            return -1;
     }
-    return STATUS_OK;
 }
 
 static bool
-write_all(int fd, const uint8_t *bytes, size_t length)
+receive_exactly(const struct connections *all, int fd, uint8_t *bytes, size_t length,
+                int64_t deadline_us)
+{
+    while (length > 0) {
+        ssize_t count = receive(all, fd, bytes, length, deadline_us);
+
+        if (count < 0)
+            return false;
+        bytes += count;
+        length -= (size_t)count;
+    }
+    return true;
+}
+
+static int64_t
+idle_deadline(const struct connections *all)
+{
+    return clock_boot_us(&all->clock) + (int64_t)all->idle_ms * 1000;
+}
+
+static enum status
+write_file(int fd, const uint8_t *bytes, size_t length, struct error *err)
 {
     while (length > 0) {
         ssize_t count = write(fd, bytes, length);
 
         if (count < 0 && errno != EINTR)
-            return false;
+            return error_set(err, STATUS_IO, "memory file: %s", strerror(errno));
         if (count > 0) {
             bytes += count;
             length -= (size_t)count;
         }
     }
-    return true;
+    return STATUS_OK;
 }
 
+/* Record by record, because nothing after the head may be read. */
 static enum status
-copy_head(const struct connections *all, int from, int to, struct error *err)
+copy_long_head(struct connections *all, int from, int to, struct error *err)
 {
-    uint8_t record[RECORD_HEADER_SIZE + UINT16_MAX + RECORD_PADDING_MAX];
-    int64_t deadline_us = clock_boot_us(&all->clock) + (int64_t)all->idle_ms * 1000;
-    struct head_state state = { .begun = false };
+    int64_t deadline_us = idle_deadline(all);
+    struct connection_begin begin = { .begun = false };
     enum connection_head head = CONNECTION_PART;
+    uint8_t *record = all->look;
     size_t total = 0;
 
     while (head == CONNECTION_PART) {
-        enum status status = read_exactly(all, from, record, RECORD_HEADER_SIZE, deadline_us, err);
-        size_t rest = content_length(record) + record[6];
+        enum status status;
+        size_t rest;
 
-        if (status != STATUS_OK)
-            return status;
-        head = step(&state, record);
-        if (head == CONNECTION_MANAGEMENT) /* its answer would go to the file */
-            return error_set(err, STATUS_IO, "a management record inside a request's head");
-        status = read_exactly(all, from, record + RECORD_HEADER_SIZE, rest, deadline_us, err);
-        if (status != STATUS_OK)
-            return status;
+        if (!receive_exactly(all, from, record, RECORD_HEADER_SIZE, deadline_us))
+            return error_set(err, STATUS_IO, "a request's parameters broke off");
+        rest = content_length(record) + record[6];
+        if (!receive_exactly(all, from, record + RECORD_HEADER_SIZE, rest, deadline_us))
+            return error_set(err, STATUS_IO, "a request's parameters broke off");
         total += RECORD_HEADER_SIZE + rest;
         if (total > CONNECTION_HEAD_MAX)
             return error_set(err, STATUS_OVERFLOW, "a request's parameters pass %d bytes",
                              CONNECTION_HEAD_MAX);
-        if (!write_all(to, record, RECORD_HEADER_SIZE + rest))
-            return error_set(err, STATUS_IO, "memory file: %s", strerror(errno));
+        head = record[0] == FCGI_VERSION ? step(&begin, record, record + RECORD_HEADER_SIZE)
+                                         : CONNECTION_BAD;
+        status = write_file(to, record, RECORD_HEADER_SIZE + rest, err);
+        if (status != STATUS_OK)
+            return status;
     }
+    if (head == CONNECTION_BAD)
+        return error_set(err, STATUS_IO, "a connection did not speak FastCGI");
     return STATUS_OK;
 }
 
+static enum status
+copy_head(struct connections *all, const struct connection *c, int to, struct error *err)
+{
+    if (c->head == CONNECTION_LONG)
+        return copy_long_head(all, c->fd, to, err);
+    if (!receive_exactly(all, c->fd, all->look, c->begin.length, idle_deadline(all)))
+        return error_set(err, STATUS_IO, "a request's parameters broke off");
+    return write_file(to, all->look, c->begin.length, err);
+}
+
 enum status
-connection_read_head(const struct connections *all, struct connection *connection, int *fd,
+connection_take_head(struct connections *all, struct connection *connection, int *fd,
                      struct error *err)
 {
     enum status status;
@@ -619,12 +707,55 @@ connection_read_head(const struct connections *all, struct connection *connectio
     *fd = memfd_create("fastcgi-head", MFD_CLOEXEC);
     if (*fd < 0)
         return error_set(err, STATUS_IO, "memory file: %s", strerror(errno));
-    status = copy_head(all, connection->fd, *fd, err);
+    status = copy_head(all, connection, *fd, err);
     if (status == STATUS_OK && lseek(*fd, 0, SEEK_SET) != 0)
         status = error_set(err, STATUS_IO, "memory file: %s", strerror(errno));
     if (status != STATUS_OK) {
         close(*fd);
         *fd = -1;
     }
+    connection->body_left = 0;
+    connection->padding_left = 0;
     return status;
+}
+
+/* Up to the next record of the body. False: there will be none. */
+static bool
+next_body_record(const struct connections *all, struct connection *c)
+{
+    uint8_t header[RECORD_HEADER_SIZE];
+    uint8_t padding[RECORD_PADDING_MAX];
+
+    if (!receive_exactly(all, c->fd, padding, c->padding_left, idle_deadline(all)) ||
+        !receive_exactly(all, c->fd, header, sizeof(header), idle_deadline(all)))
+        return false;
+    c->body_left = content_length(header);
+    c->padding_left = header[6];
+    /* ABORT_REQUEST, a second request, a management record: nothing that goes on as a body. */
+    if (header[0] != FCGI_VERSION || header[1] != TYPE_STDIN || request_id(header) != c->begin.id)
+        return false;
+    if (c->body_left > 0)
+        return true;
+    c->body_ended = receive_exactly(all, c->fd, padding, c->padding_left, idle_deadline(all));
+    return c->body_ended;
+}
+
+ssize_t
+connection_read_body(const struct connections *all, struct connection *connection, void *bytes,
+                     size_t size)
+{
+    ssize_t count;
+
+    if (connection->body_ended)
+        return 0;
+    if (connection->body_left == 0 && !next_body_record(all, connection))
+        return -1;
+    if (connection->body_ended)
+        return 0;
+    if (size > connection->body_left)
+        size = connection->body_left;
+    count = receive(all, connection->fd, bytes, size, idle_deadline(all));
+    if (count > 0)
+        connection->body_left -= (size_t)count;
+    return count;
 }

@@ -12,7 +12,6 @@
 #include <fcgiapp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,8 +27,8 @@ struct request {
     struct request_source *source;
     enum request_role role;
     size_t written;
-    bool body_ended;
-    bool broken; /* the answer cannot be sent any more */
+    bool body_ended; /* or there is no way to read more of it */
+    bool broken;     /* the answer cannot be sent any more */
     int64_t answer_deadline_us;
     /* FastCGI */
     struct connection connection;
@@ -156,48 +155,62 @@ begin_cgi(struct request_source *source)
         request->body_length = -1;
 }
 
-/* Let libfcgi read the head, which has arrived. */
+/* Let libfcgi read the head, from `fd`, which is closed when it cannot. */
+static enum status
+read_head(FCGX_Request *fcgi, int fd, struct error *err)
+{
+    /* Without a listening socket libfcgi cannot go on to accept by itself when this fails. */
+    FCGX_InitRequest(fcgi, -1, 0);
+    fcgi->ipcFd = fd;
+    fcgi->keepConnection = 1; /* or FCGX_Accept_r closes the connection as one it had finished */
+    fcgi->detached = 1;       /* after an error: close at once, do not wait for the peer */
+    if (FCGX_Accept_r(fcgi) != 0)
+        return error_set(err, STATUS_IO, "a request's parameters are malformed");
+    return STATUS_OK;
+}
+
+/* From the connection itself: the fastest way, for a request whose body is never read. */
+static enum status
+begin_authorizer(struct request *request, struct error *err)
+{
+    enum status status = read_head(&request->fcgi, request->connection.fd, err);
+
+    request->role = REQUEST_AUTHORIZER;
+    if (status != STATUS_OK)
+        request->connection.fd = -1;
+    return status;
+}
+
+/* From a file of the head's bytes, so that libfcgi reads nothing of the body. */
+static enum status
+begin_from_file(struct request *request, struct error *err)
+{
+    int fd;
+    enum status status =
+        connection_take_head(request->source->connections, &request->connection, &fd, err);
+
+    request->role =
+        request->connection.begin.role == FCGI_RESPONDER ? REQUEST_RESPONDER : REQUEST_AUTHORIZER;
+    if (status == STATUS_OK)
+        status = read_head(&request->fcgi, fd, err);
+    if (status != STATUS_OK)
+        return STATUS_IO;
+    close(fd);
+    request->fcgi.ipcFd = request->connection.fd;
+    return STATUS_OK;
+}
+
 static enum status
 begin_fastcgi(struct request *request, struct error *err)
 {
-    struct connection *connection = &request->connection;
-    FCGX_Request *fcgi = &request->fcgi;
-    int head_fd = -1;
+    const struct connection *connection = &request->connection;
 
-    if (connection->head == CONNECTION_LONG) {
-        enum status status =
-            connection_read_head(request->source->connections, connection, &head_fd, err);
-
-        if (status != STATUS_OK)
-            return status;
-    }
-    if (connection->head == CONNECTION_MANAGEMENT)
-        connection_limit(request->source->connections, connection);
-    /* Without a listening socket libfcgi cannot go on to accept by itself when this fails. */
-    FCGX_InitRequest(fcgi, -1, 0);
-    fcgi->ipcFd = head_fd >= 0 ? head_fd : connection->fd;
-    fcgi->keepConnection = 1; /* or FCGX_Accept_r closes the connection as one it had finished */
-    fcgi->detached = 1;       /* after an error: close at once, do not wait for the peer */
-    if (FCGX_Accept_r(fcgi) != 0) {
-        if (head_fd < 0) /* closed by libfcgi */
-            connection->fd = -1;
-        return error_set(err, STATUS_IO, "a connection did not speak FastCGI");
-    }
-    if (head_fd >= 0) {
-        fcgi->ipcFd = connection->fd;
-        close(head_fd);
-    }
-    switch (fcgi->role) {
-    case FCGI_AUTHORIZER:
-        request->role = REQUEST_AUTHORIZER;
-        return STATUS_OK;
-    case FCGI_RESPONDER:
-        request->role = REQUEST_RESPONDER;
-        return STATUS_OK;
-    default:
-        FCGX_Free(fcgi, 0);
-        return error_set(err, STATUS_IO, "a web server asked for FastCGI role %d", fcgi->role);
-    }
+    if (connection->begin.role != FCGI_AUTHORIZER && connection->begin.role != FCGI_RESPONDER)
+        return error_set(err, STATUS_IO, "a web server asked for FastCGI role %u",
+                         connection->begin.role);
+    if (connection->begin.role == FCGI_AUTHORIZER && connection->head == CONNECTION_WHOLE)
+        return begin_authorizer(request, err);
+    return begin_from_file(request, err);
 }
 
 enum status
@@ -226,8 +239,7 @@ request_accept(struct request_source *source, struct request **out, struct error
     status = begin_fastcgi(request, err);
     if (status != STATUS_OK) {
         connections_drop(source->connections, &request->connection);
-        /* A head that is too long is one more connection that was no request. */
-        return STATUS_IO;
+        return status;
     }
     *out = request;
     return STATUS_OK;
@@ -255,20 +267,11 @@ request_param(const struct request *request, const char *name)
 static ssize_t
 read_fastcgi(struct request *request, char *bytes, size_t size)
 {
-    FCGX_Stream *in = request->fcgi.in;
-    int first = FCGX_GetChar(in);
-    ptrdiff_t more;
+    ssize_t count =
+        connection_read_body(request->source->connections, &request->connection, bytes, size);
 
-    if (first == EOF) {
-        request->body_ended = true;
-        return FCGX_GetError(in) == 0 ? 0 : -1;
-    }
-    bytes[0] = (char)first;
-    /* Only what is there: FCGX_GetStr for more would wait for all of it, at any pace. */
-    more = in->stop - in->rdNext;
-    if (more > (ptrdiff_t)size - 1)
-        more = (ptrdiff_t)size - 1;
-    return 1 + FCGX_GetStr(bytes + 1, (int)more, in);
+    request->body_ended = count <= 0;
+    return count;
 }
 
 static ssize_t
@@ -333,8 +336,6 @@ request_read_body(struct request *request, struct buf *body, struct error *err)
 {
     if (request->role == REQUEST_AUTHORIZER)
         return error_set(err, STATUS_INTERNAL, "an authorizer request has no body");
-    if (request->role == REQUEST_RESPONDER && !request->body_ended)
-        connection_limit(request->source->connections, &request->connection);
     return read_rest(request, body, err);
 }
 
@@ -425,7 +426,7 @@ finish_fastcgi(struct request *request)
     /* Unread bytes of the body would reset the connection, or pass for the next request. */
     if (!request->broken)
         request_drain_body(request);
-    keep = keep && !request->broken && request->body_ended && FCGX_GetError(fcgi->in) == 0;
+    keep = keep && !request->broken && request->connection.body_ended;
     FCGX_Free(fcgi, 0);
     if (keep)
         connections_keep(connections, &request->connection);

@@ -752,23 +752,101 @@ test_a_long_head_that_stops_is_dropped_after_idle_ms(void)
     finish(&server);
 }
 
+/* libfcgi 2.4.2 overruns its stack when it answers four names or more. It must not see them. */
 static void
-test_a_management_record_is_answered_before_the_request(void)
+test_management_records_are_refused_wherever_they_come(void)
 {
+    static const char *const pairs[] = { "DO", "body", NULL };
+    char names[10 * 17];
     struct server server;
-    uint8_t result[8];
+    int fd;
+
+    for (size_t i = 0; i < 10; i++)
+        memcpy(names + 17 * i, "\x0f\0FCGI_MPXS_CONNS", 17);
+    start(&server, false);
+    sent.length = 0;
+    client_record(&sent, 9, 0, names, sizeof(names), 6);
+    fd = connect_to(&server);
+    CHECK_TRUE("sent", client_send(fd, sent.data, sent.length));
+    CHECK_TRUE("closed", client_is_closed(fd));
+    close(fd);
+    sent.length = 0;
+    client_begin(&sent, CLIENT_RESPONDER, false);
+    client_params(&sent, 16384, pairs);
+    client_record(&sent, 9, 0, names, sizeof(names), 6);
+    fd = connect_to(&server);
+    CHECK_TRUE("sent", client_send(fd, sent.data, sent.length));
+    client_take(fd, &answer);
+    CHECK_STRING("answer", "Status: 200\r\n\r\nio the request's body broke off", answer.text);
+    close(fd);
+    finish(&server);
+}
+
+static void
+test_an_aborted_request_has_no_body(void)
+{
+    static const char *const pairs[] = { "DO", "body", NULL };
+    struct server server;
+    int fd;
+
+    start(&server, false);
+    sent.length = 0;
+    client_begin(&sent, CLIENT_RESPONDER, true);
+    client_params(&sent, 16384, pairs);
+    client_record(&sent, CLIENT_STDIN, 1, "cost_usd=1", 10, 6);
+    client_record(&sent, 2, 1, NULL, 0, 0);
+    fd = connect_to(&server);
+    CHECK_TRUE("sent", client_send(fd, sent.data, sent.length));
+    client_take(fd, &answer);
+    CHECK_STRING("answer", "Status: 200\r\n\r\nio the request's body broke off", answer.text);
+    CHECK_TRUE("not kept", client_is_closed(fd));
+    close(fd);
+    finish(&server);
+}
+
+static void
+test_padded_body_records_are_one_body(void)
+{
+    static const char *const pairs[] = { "DO", "body", NULL };
+    struct server server;
     int fd;
 
     start(&server, false);
     fd = connect_to(&server);
-    sent.length = 0;
-    client_record(&sent, 9, 0, "\x0f\0FCGI_MPXS_CONNS", 17, 7);
-    CHECK_TRUE("sent", client_send(fd, sent.data, sent.length));
-    CHECK_TRUE("read", client_read(fd, result, sizeof(result)));
-    CHECK_INT("GET_VALUES_RESULT", 10, result[1]);
-    CHECK_TRUE("read", client_read(fd, filler, ((size_t)result[4] << 8 | result[5]) + result[6]));
-    CHECK_STRING("answer", simple_answer, ask_on(fd, CLIENT_AUTHORIZER, false, simple, NULL));
+    for (int round = 0; round < 2; round++) { /* kept: nothing of the first may be left over */
+        sent.length = 0;
+        client_begin(&sent, CLIENT_RESPONDER, true);
+        client_params(&sent, 16384, pairs);
+        client_record(&sent, CLIENT_STDIN, 1, "hello ", 6, 2);
+        client_record(&sent, CLIENT_STDIN, 1, "world", 5, 255);
+        client_record(&sent, CLIENT_STDIN, 1, NULL, 0, 8);
+        CHECK_TRUE("sent", client_send(fd, sent.data, sent.length));
+        client_take(fd, &answer);
+        CHECK_STRING("answer", "Status: 200\r\n\r\nok hello world", answer.text);
+    }
     close(fd);
+    finish(&server);
+}
+
+static void
+test_malformed_parameters_are_refused(void)
+{
+    static const char *const roles[] = { "\2", "\1" };
+    struct server server;
+
+    start(&server, false);
+    for (size_t i = 0; i < 2; i++) {
+        int fd = connect_to(&server);
+
+        sent.length = 0;
+        client_begin(&sent, roles[i][0], false);
+        client_record(&sent, CLIENT_PARAMS, 1, "\5\5ab", 4, 0); /* ten bytes promised, two there */
+        client_record(&sent, CLIENT_PARAMS, 1, NULL, 0, 0);
+        CHECK_TRUE("sent", client_send(fd, sent.data, sent.length));
+        CHECK_TRUE("closed", client_is_closed(fd));
+        close(fd);
+    }
+    check_served_at_once(&server);
     finish(&server);
 }
 
@@ -1146,7 +1224,10 @@ main(void)
         CHECK_TEST(test_an_authorizer_connection_is_never_kept),
         CHECK_TEST(test_long_parameters_are_served_and_too_long_ones_dropped),
         CHECK_TEST(test_a_long_head_that_stops_is_dropped_after_idle_ms),
-        CHECK_TEST(test_a_management_record_is_answered_before_the_request),
+        CHECK_TEST(test_management_records_are_refused_wherever_they_come),
+        CHECK_TEST(test_an_aborted_request_has_no_body),
+        CHECK_TEST(test_padded_body_records_are_one_body),
+        CHECK_TEST(test_malformed_parameters_are_refused),
         CHECK_TEST(test_what_is_not_fastcgi_is_dropped_at_once),
         CHECK_TEST(test_stopping_finishes_the_request_in_hand),
         CHECK_TEST(test_stopping_serves_a_connection_that_was_already_taken),
