@@ -1,0 +1,59 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What the C files promise each other by what they include, as CONTRIBUTING.md has it.
+set -u
+cd "${srcdir:-.}" || exit 99
+. tests/verdict.sh
+
+sources=$(find admin authorizer common tracker fuzz tests bench -name '*.c' | sort)
+programs=$(find admin authorizer common tracker -name '*.c' | sort)
+[ -n "$programs" ] || exit 99
+
+# includes FILE: what it includes, in order, with its quotes or brackets.
+includes() {
+    sed -n 's/^ *# *include *//p' "$1"
+}
+
+verdict "common/banned.h is the last include" "$(for file in $sources; do
+    [ -z "$(includes "$file")" ] || [ "$(includes "$file" | tail -n 1)" = '"common/banned.h"' ] || echo "$file"
+done)"
+verdict "a C file includes its own header first" "$(for file in $programs; do
+    header=${file%.c}.h
+    [ ! -e "$header" ] || [ "$(includes "$file" | head -n 1)" = "\"$header\"" ] || echo "$file"
+done)"
+verdict "a header has the guard of its name" "$(for file in $(find admin authorizer common tracker -name '*.h' \
+    ! -name 'schema_*' | sort); do
+    name=$(basename "$file" .h | tr '[:lower:]' '[:upper:]')
+    grep -q "^#ifndef SPENDGATE_\([A-Z]*_\)\{0,1\}$name\(_H\)\{0,1\}\$" "$file" || echo "$file"
+done)"
+verdict "common/ includes nothing from the programs" \
+    "$(grep -n '# *include "\(admin\|authorizer\|tracker\)/' common/*.[ch])"
+verdict "the programs include nothing from each other" "$(for program in admin authorizer tracker; do
+    for other in admin authorizer tracker; do
+        [ "$program" = "$other" ] || grep -n "# *include \"$other/" "$program"/*.[ch]
+    done
+done)"
+
+# door HEADER FILE ...: the only files that may include a library's header (a regular expression).
+door() {
+    header=$1
+    shift
+    verdict "<$header> is included by ${*:-nobody} only" "$(for file in $(find admin authorizer common tracker \
+        -name '*.[ch]' | sort); do
+        for allowed in "$@"; do
+            [ "$file" != "$allowed" ] || continue 2
+        done
+        grep -Hn "# *include <$header" "$file"
+    done)"
+}
+door 'fcgi_stdio\.h'
+door 'fcgiapp\.h' common/request.c
+door 'fcgios\.h' common/request.c
+door 'confuse\.h' common/settings.c
+door 'curl/' authorizer/clerk_http.c
+door 'json-c/' common/json.c
+door 'openssl/' common/crypto.c
+door 'libpq-fe\.h' common/store_postgres.c
+door 'sqlite3\.h' common/store_sqlite.c authorizer/verification_cache.c
+
+conclude check_headers
