@@ -119,7 +119,6 @@ step "build with clang" build "$top/build/clang" CC=clang &&
     step "build the tests with clang" make -C "$top/build/clang" -j "$(nproc)" check TESTS=
 step "build with sanitizers" build "$top/build/sanitizers" CC=gcc --enable-sanitizers &&
     unit_tests unit-sanitizers "$top/build/sanitizers"
-step "shell scripts" shellcheck -x -P "$top" "$top/demo.sh" "$top/check.sh" "$top/tests/prepare.sh"
 
 if [ -z "$quick" ]; then
     for file in "$top"/tests/e2e/*.t; do

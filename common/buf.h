@@ -31,7 +31,7 @@ void buf_add_bytes(struct buf *buf, const void *bytes, size_t length);
 void buf_add_char(struct buf *buf, char c);
 void buf_add_format(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
 void buf_add_int(struct buf *buf, int64_t value);
-/* The value of a header line: printable bytes, space, tab and bytes >= 0x80; anything else fails. */
+/* The value of a header line: printable bytes, space, tab and bytes >= 0x80. Others fail. */
 void buf_add_header_value(struct buf *buf, const char *value);
 /* `text` as a quoted JSON string (RFC 8259 section 7). NULL is written as null. Bytes that are not
  * valid UTF-8 are written as U+FFFD. */
@@ -56,8 +56,8 @@ bool text_copy(char *out, size_t size, const char *text) MUST_CHECK;
 /* Parse a whole non-negative decimal number: digits only, no sign, no space, `min`..`max`; false
  * otherwise, with `*out` untouched. */
 bool text_to_int64(const char *text, int64_t min, int64_t max, int64_t *out) MUST_CHECK;
-/* RFC 3339 with Z or a numeric offset; what is finer than a microsecond is cut; years 1970..9999; no
- * leap second (:60), which no POSIX clock shows. */
+/* RFC 3339 with Z or a numeric offset; what is finer than a microsecond is cut; years 1970..9999;
+ * no leap second (:60), which no POSIX clock shows. */
 bool text_to_time_us(const char *text, int64_t *out) MUST_CHECK;
 
 /* Bytes of the UTF-8 character (RFC 3629) that `text` begins with; 0 when it is none. */

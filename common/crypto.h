@@ -34,11 +34,11 @@ void buf_add_base64url(struct buf *buf, const void *bytes, size_t length);
 /* Strict decoders: the whole text or nothing; `*length` is set to the bytes written. False for a
  * character outside the alphabet, a wrong length, bits that are not zero at the end, or more than
  * `size` bytes. hex takes both cases; base64url takes no padding; base64 requires it. */
-bool hex_decode(const char *text, size_t text_length, void *out, size_t size, size_t *length)
-    MUST_CHECK;
-bool base64url_decode(const char *text, size_t text_length, void *out, size_t size, size_t *length)
-    MUST_CHECK;
-bool base64_decode(const char *text, size_t text_length, void *out, size_t size, size_t *length)
-    MUST_CHECK;
+bool hex_decode(const char *text, size_t text_length, void *out, size_t size,
+                size_t *length) MUST_CHECK;
+bool base64url_decode(const char *text, size_t text_length, void *out, size_t size,
+                      size_t *length) MUST_CHECK;
+bool base64_decode(const char *text, size_t text_length, void *out, size_t size,
+                   size_t *length) MUST_CHECK;
 
 #endif

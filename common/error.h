@@ -13,17 +13,17 @@
 
 enum status {
     STATUS_OK = 0,
-    STATUS_INVALID,      /* the input is malformed or out of range */
-    STATUS_NOT_FOUND,    /* what was named does not exist */
-    STATUS_CONFLICT,     /* it exists, but its state forbids the operation */
-    STATUS_OVERFLOW,     /* a number or a buffer would pass its maximum */
-    STATUS_BUSY,         /* a bounded wait ended; trying again may help */
-    STATUS_UNAVAILABLE,  /* a store, server or network is not there or not answering */
+    STATUS_INVALID,     /* the input is malformed or out of range */
+    STATUS_NOT_FOUND,   /* what was named does not exist */
+    STATUS_CONFLICT,    /* it exists, but its state forbids the operation */
+    STATUS_OVERFLOW,    /* a number or a buffer would pass its maximum */
+    STATUS_BUSY,        /* a bounded wait ended; trying again may help */
+    STATUS_UNAVAILABLE, /* a store, server or network is not there or not answering */
     STATUS_NO_MEMORY,
-    STATUS_IO,           /* reading or writing a file or descriptor failed */
-    STATUS_CORRUPT,      /* stored data contradicts itself */
-    STATUS_STOP,         /* not a failure: the loop that asked is to end (signal, end of input) */
-    STATUS_INTERNAL,     /* our own mistake */
+    STATUS_IO,       /* reading or writing a file or descriptor failed */
+    STATUS_CORRUPT,  /* stored data contradicts itself */
+    STATUS_STOP,     /* not a failure: the loop that asked is to end (signal, end of input) */
+    STATUS_INTERNAL, /* our own mistake */
 };
 
 /* Lives on the caller's stack and never allocates. `message` is one line, always terminated, and

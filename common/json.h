@@ -24,8 +24,8 @@ enum json_type { JSON_NULL, JSON_BOOLEAN, JSON_NUMBER, JSON_STRING, JSON_ARRAY, 
 
 /* Parse `length` bytes. On STATUS_OK `*out` is the root, to be freed with json_free; else NULL.
  * Errors: STATUS_INVALID, STATUS_NO_MEMORY. */
-enum status json_parse(const char *text, size_t length, struct json **out, struct error *err)
-    MUST_CHECK;
+enum status json_parse(const char *text, size_t length, struct json **out,
+                       struct error *err) MUST_CHECK;
 void json_free(struct json *root); /* NULL is fine */
 
 enum json_type json_type(const struct json *value); /* NULL counts as JSON_NULL */
@@ -36,7 +36,8 @@ const struct json *json_member(const struct json *object, const char *name);
 bool json_has(const struct json *object, const char *name);
 /* Follow "a.b.c" through objects; NULL where it ends early. */
 const struct json *json_path(const struct json *object, const char *path);
-size_t json_count(const struct json *value); /* elements of an array, members of an object, else 0 */
+/* Elements of an array, members of an object, else 0. */
+size_t json_count(const struct json *value);
 const struct json *json_element(const struct json *array, size_t index);
 /* Visit the members in the order of the text. `visit` returns false to stop. */
 void json_each(const struct json *object,

@@ -17,7 +17,7 @@
 #define MONEY_NANOS_PER_USD INT64_C(1000000000)
 #define MONEY_NANOS_PER_CENT INT64_C(10000000)
 #define MONEY_MAX_NANOS INT64_C(1000000000000000000) /* one billion dollars */
-#define MONEY_TEXT_SIZE 24 /* fits any amount with its NUL */
+#define MONEY_TEXT_SIZE 24                           /* fits any amount with its NUL */
 
 /* False, with `*out` untouched, when an argument or the result is outside 0..MONEY_MAX_NANOS. */
 bool money_add(int64_t a_nanos, int64_t b_nanos, int64_t *out) MUST_CHECK;

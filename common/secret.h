@@ -14,7 +14,7 @@
 #define SECRET_BYTES_MAX 4096
 
 struct secret {
-    size_t length; /* 0: none */
+    size_t length;                             /* 0: none */
     unsigned char bytes[SECRET_BYTES_MAX + 1]; /* terminated, so that it can be a header or PEM */
 };
 

@@ -142,6 +142,7 @@ struct setting {
 #define INTEGER(least, most) OF(VALUE_INTEGER), .rule.min = (least), .rule.max = (most)
 #define WORD(list) OF(VALUE_WORD), .rule.words = (list)
 #define WORDS(list) OF(VALUE_WORDS), .rule.words = (list)
+/* NOLINTBEGIN(bugprone-macro-parentheses): names of types and fields */
 #define SIZE_OF(type, field) sizeof(((struct type *)NULL)->field)
 #define AT(type, field)                                                        \
     .offset = offsetof(struct type, field), .rule.size = SIZE_OF(type, field), \
@@ -150,6 +151,7 @@ struct setting {
     .offset = offsetof(struct type, field), .rule.size = SIZE_OF(type, field[0]), \
     .rule.max = (int64_t)(SIZE_OF(type, field) / SIZE_OF(type, field[0])),        \
     .count_offset = offsetof(struct type, counter)
+/* NOLINTEND(bugprone-macro-parentheses) */
 #define BURST_MAX 1000000
 #define CONCURRENCY_MAX 1000000
 

@@ -6,7 +6,7 @@ set -eu
 name=$1
 shift
 echo "/* Made by sql/embed.sh; do not edit. */"
-echo "static const struct { int number; const char *sql; } $name[] = {"
+echo "static const struct { int number; const char *sql; } ${name}[] = {"
 for step in "$@"; do
     base=${step##*/}
     number=$(printf '%s\n' "${base%%_*}" | sed 's/^0*//')

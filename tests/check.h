@@ -26,7 +26,9 @@ struct check_test {
     void (*run)(void);
 };
 
+/* clang-format off */
 #define CHECK_TEST(function) { #function, function }
+/* clang-format on */
 #define CHECK_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static inline void

@@ -573,8 +573,8 @@ test_url_that_is_not_allowed_opens_nothing(void)
     struct error err;
 
     CHECK_STATUS(STATUS_INVALID, clerk_http_open(&options, &http, &err), &err);
-    CHECK_STRING("message",
-                 "clerk { api_url } must be https, or http to a loopback address", err.message);
+    CHECK_STRING("message", "clerk { api_url } must be https, or http to a loopback address",
+                 err.message);
     CHECK_TRUE("nothing", http == NULL);
     clerk_http_close(NULL);
 }
