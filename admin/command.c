@@ -236,6 +236,8 @@ command_help(const struct command *command)
 
 /* ---- arguments ------------------------------------------------------------------------------ */
 
+/* The values of options are their places + 1, below any letter. */
+_Static_assert(OPTION_COUNT < ' ', "an option's value would look like a letter");
 #define GETOPT_HELP 1000
 #define GETOPT_CONFIG 1001
 
@@ -347,6 +349,8 @@ parse_arguments(struct admin *admin, int argc, char **argv)
         }
         if (option == ':')
             return command_usage(admin, "option '%s' requires an argument", argv[optind - 1]);
+        if (option == '?' && optopt > ' ') /* no command has options of one letter */
+            return command_usage(admin, "invalid option -- '%c'", optopt);
         if (option == '?')
             return command_usage(admin, "unrecognized option '%s'", argv[optind - 1]);
         if (option == GETOPT_CONFIG) /* belongs before the command; forgiven behind it */
@@ -361,6 +365,8 @@ parse_arguments(struct admin *admin, int argc, char **argv)
     if (admin->argument_count > admin->command->arguments_max)
         return command_usage(admin, "extra operand '%s'",
                              admin->arguments[admin->command->arguments_max]);
+    if (command_has(admin, OPTION_NOTE) && strlen(admin->options[OPTION_NOTE]) >= TEXT_FIELD_SIZE)
+        return command_usage(admin, "--note: longer than %d bytes", TEXT_FIELD_SIZE - 1);
     return check_operands(admin) ? DONE : USAGE;
 }
 
@@ -378,10 +384,8 @@ command_time(const struct admin *admin, const char *text, int direction, int64_t
             return true;
     }
     if (settings_parse_duration(text, &duration_us) &&
-        (direction > 0 || duration_us <= admin->now_us)) {
-        *out = admin->now_us + direction * duration_us;
+        !__builtin_add_overflow(admin->now_us, direction * duration_us, out) && *out >= 0)
         return true;
-    }
     (void)command_usage(admin, "'%s' is no time: 2026-11-21T12:00:00Z, 2026-11-21 or 7d is wanted",
                         text);
     return false;

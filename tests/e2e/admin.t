@@ -169,6 +169,9 @@ refuses('an unknown half', 2, qr/account what\?/, 'account', 'frob');
 refuses('an unknown option', 2, qr/unrecognized option '--frob'.*Try 'spendgate account list --help'/s, 'account', 'list', '--frob');
 refuses('an option of another command', 2, qr/unrecognized option '--until'/, 'account', 'list', '--until', '1d');
 refuses('an option without its value', 2, qr/option '--limit' requires an argument/, 'account', 'list', '--limit');
+refuses('an option of one letter', 2, qr/invalid option -- 'x'/, 'account', 'list', '-xy');
+refuses('a flag with a value', 2, qr/unrecognized option '--json=1'/, 'account', 'list', '--json=1');
+refuses('a note that is too long', 2, qr/--note: longer than 255 bytes/, 'account', 'freeze', 'a', '--note', 'x' x 256);
 refuses('a missing operand', 2, qr/missing operand: ACCOUNT/, 'account', 'freeze');
 refuses('an operand too many', 2, qr/extra operand 'b'/, 'account', 'freeze', 'a', 'b');
 refuses('no account name', 2, qr/'a b' is no account name/, 'account', 'freeze', 'a b');
@@ -235,6 +238,7 @@ says('renew until never', qr/never expires/, 'account', 'renew', $tina, '--until
 is as_json('account', 'show', $tina)->{expires_at}, undef, 'never';
 refuses('renew without a time', 2, qr/--until is wanted/, 'account', 'renew', $tina);
 refuses('renew into the past', 2, qr/over already/, 'account', 'renew', $tina, '--until', '2001-01-01');
+refuses('renew for longer than there is time', 2, qr/is no time/, 'account', 'renew', $tina, '--until', '99999999999999d');
 refuses('renew until nonsense', 2, qr/'soon' is no time/, 'account', 'renew', $tina, '--until', 'soon');
 says('parent', qr/counts on group:family/, 'account', 'parent', $tina, 'group:family');
 is as_json('account', 'show', $tina)->{parent}, 'group:family', 'the parent';
