@@ -8,8 +8,9 @@
  *     for (int n = 0;; n++) {
  *         alloc_fail_at(n);
  *         status = parse(...);
- *         if (!alloc_fail_end())          // the n-th allocation was never asked for: all were
- * tried break; CHECK_STATUS(STATUS_NO_MEMORY, status, &err);
+ *         if (!alloc_fail_end())
+ *             break; // the n-th allocation was never asked for: all were tried
+ *         CHECK_STATUS(STATUS_NO_MEMORY, status, &err);
  *     }
  */
 #ifndef SPENDGATE_ALLOC_FAIL_H
