@@ -54,6 +54,11 @@ const struct option_text option_texts[OPTION_COUNT] = {
 #define CHANGE (WITH(NOTE) | WITH(JSON))
 
 const struct command commands[] = {
+    { "init", NULL, "", 0, 0, WITH(DIR) | WITH(USER), NEED_NOTHING, run_init,
+      "write commented settings and make the folders",
+      "Nothing that is there already is overwritten. The settings go to --config, else to --dir, "
+      "else to\n"
+      "the place where the programs look for them. Says what to do next." },
     { "migrate", NULL, "", 0, 0, WITH(JSON), NEED_SETTINGS, run_migrate,
       "make the store, or bring its schema up to date", NULL },
     { "token", "new", "[NAME]", 0, 1, WITH(ROLE) | WITH(NAME) | WITH(JSON), NEED_NOTHING,

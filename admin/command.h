@@ -140,6 +140,7 @@ bool command_number(const struct admin *admin, enum option_name option, int64_t 
 /* --from and --to as [from, to); `from_us` is kept when --from was not given. */
 bool command_range(const struct admin *admin, int64_t *from_us, int64_t *to_us) MUST_CHECK;
 
+int run_init(struct admin *admin);
 int run_migrate(struct admin *admin);
 int run_token_new(struct admin *admin);
 int run_account_list(struct admin *admin);

@@ -201,6 +201,50 @@ says('no holds', qr/\AHOLD /, 'hold', 'list');
 says('no charges', qr/\APOSTED /, 'charge', 'list');
 says('verify of an empty store', qr/Differences: 0/, 'verify');
 
+# ---- init --------------------------------------------------------------------------------------------
+
+{
+    my $place = "$folder/new";
+    my @init = ({}, '', "$folder/out", "$build/spendgate", 'init', '--dir', $place);
+    my ($code, $out, $err) = program(@init);
+    is $code, 0, 'init' or diag $err;
+    like $out, qr{wrote +\Q$place\E/spendgate\.conf.*made +\Q$place\E/store.*made +\Q$place\E/run}s, 'init: what it made';
+    like $out, qr{\Q$place\E/clerk_secret_key.*token new.*--check-config.*migrate}s, 'init: what is next';
+    is sprintf('%04o', (stat "$place/store")[2] & 07777), '0750', 'init: the store is closed to others';
+    is sprintf('%04o', (stat "$place/spendgate.conf")[2] & 07777), '0640', 'init: and so are the settings';
+    my $settings = read_file("$place/spendgate.conf");
+    unlike $settings, qr{/(?:etc|var/lib|run)/spendgate}, 'init: every path is in the folder';
+    my @run = ({}, '', "$folder/out", "$build/spendgate", '--config', "$place/spendgate.conf");
+    ($code, $out, $err) = program(@run, 'migrate');
+    is $code, 2, 'init: the secret is still missing';
+    like $err, qr{\Q$place\E/clerk_secret_key}, 'init: which is told';
+    write_file("$place/clerk_secret_key", "sk_test_of_admin_t\n");
+    chmod 0600, "$place/clerk_secret_key" or die $!;
+    ($code, $out, $err) = program(@run, 'migrate');
+    is $code, 0, 'init: the sample loads with only the secret added' or diag $err;
+    ok -e "$place/store/spendgate.db", 'init: the store is where it says';
+    write_file("$place/spendgate.conf", "$settings\n# mine\n");
+    ($code, $out, $err) = program(@init);
+    is $code, 0, 'init again' or diag $err;
+    like $out, qr{kept +\Q$place\E/spendgate\.conf.*kept +\Q$place\E/store}s, 'init again: keeps';
+    like read_file("$place/spendgate.conf"), qr/# mine\n\z/, 'init again: overwrites nothing';
+    ($code, $out, $err) = program({}, '', "$folder/out", "$build/spendgate", 'init', '--dir', "$folder/a\"b");
+    is $code, 2, 'init: a path that would break the settings';
+    ok !-e "$folder/a\"b", 'init: makes nothing then';
+    write_file("$folder/file", '');
+    ($code, $out, $err) = program({}, '', "$folder/out", "$build/spendgate", 'init', '--dir', "$folder/file/x");
+    is $code, 1, 'init: a folder that cannot be made';
+    like $err, qr/Not a directory/, 'init: and why';
+  SKIP: {
+        skip 'only root gives folders away', 3 if $> != 0;
+        ($code, $out, $err) = program({}, '', "$folder/out", "$build/spendgate", 'init', '--dir', "$folder/given", '--user', 'nobody');
+        is $code, 0, 'init --user' or diag $err;
+        is +(stat "$folder/given/store")[4], scalar getpwnam('nobody'), 'init --user: the store is theirs';
+        ($code, $out, $err) = program({}, '', "$folder/out", "$build/spendgate", 'init', '--dir', "$folder/given2", '--user', 'no such');
+        is $code, 2, 'init --user of nobody';
+    }
+}
+
 # ---- tokens ------------------------------------------------------------------------------------------
 
 {
