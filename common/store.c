@@ -323,8 +323,7 @@ has_unborn_line(const struct ledger *ledger)
     return false;
 }
 
-/* For a look at an account: a budget of the plan that never counted anything is not one of its
- * lines. */
+/* A budget of the plan that never counted anything is not one of the account's lines. */
 static void
 drop_unborn_lines(struct ledger *ledger)
 {
@@ -333,6 +332,30 @@ drop_unborn_lines(struct ledger *ledger)
     for (size_t i = 0; i < ledger->line_count; i++) {
         if (ledger->lines[i].id != 0)
             ledger->lines[kept++] = ledger->lines[i];
+    }
+    ledger->line_count = kept;
+}
+
+/* For a look at one account: what its plan will count on it at the next request is shown before it
+ * is there. A budget of another account of the chain is not: seen alone, an account takes the place
+ * of those that are missing. */
+static void
+drop_foreign_lines(const struct store *s, struct ledger *ledger)
+{
+    const struct account *account = &ledger->accounts[0];
+    const struct plan *plan = policy_plan_named(s->policy, account->plan);
+    enum account_kind kind = account_kind_of(account->name);
+    enum budget_per per = kind == ACCOUNT_KEY            ? PER_KEY
+                          : kind == ACCOUNT_ORGANIZATION ? PER_ORG
+                                                         : PER_SUBJECT;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < ledger->line_count; i++) {
+        const struct budget_line *line = &ledger->lines[i];
+
+        if (line->id != 0 ||
+            (plan != NULL && line->plan_index >= 0 && plan->budgets[line->plan_index].per == per))
+            ledger->lines[kept++] = *line;
     }
     ledger->line_count = kept;
 }
@@ -1800,7 +1823,7 @@ store_account_load(struct store *s, const char *name, int64_t now_us, struct led
         status = s->ops->commit(s->backend, false, err);
     if (status != STATUS_OK)
         return give_up(s, status);
-    drop_unborn_lines(&s->ledger);
+    drop_foreign_lines(s, &s->ledger);
     *out = s->ledger;
     return STATUS_OK;
 }
@@ -1971,7 +1994,7 @@ edit_end(struct store *s, struct result *out, enum status status, struct error *
     if (status == STATUS_OK)
         status = s->ops->commit(s->backend, true, err);
     if (status == STATUS_OK) {
-        drop_unborn_lines(&s->ledger);
+        drop_foreign_lines(s, &s->ledger);
         return STATUS_OK;
     }
     memset(out, 0, sizeof(*out));

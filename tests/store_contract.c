@@ -290,6 +290,26 @@ test_first_sight_creates_the_accounts_and_admits(void)
 }
 
 static void
+test_a_budget_of_the_last_plan_is_shown_before_it_counts(void)
+{
+    struct fixture *f = setup();
+    struct plan *day = add_plan(f, "day", 0);
+    const struct actor actor = { "operator", NULL };
+
+    add_budget(day, PERIOD_DAY, 7 * CENT);
+    add_budget(day, PERIOD_YEAR, USD)->per = PER_ORG;
+    CHECK_TRUE("allow", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OK,
+                 store_account_change(f->store, "user_1", ACCOUNT_PLAN, 0, "day", &actor, NOON,
+                                      &f->result, &f->err),
+                 &f->err);
+    CHECK_INT("limit", 7 * CENT, line_of(f, "user_1", PERIOD_DAY, NOON).base_limit_nanos);
+    CHECK_INT("not the organization's", -1, line_of(f, "user_1", PERIOD_YEAR, NOON).spent_nanos);
+    CHECK_INT("not the key's", -1, line_of(f, "key:ak_1", PERIOD_DAY, NOON).spent_nanos);
+    teardown(f);
+}
+
+static void
 test_exactly_as_many_holds_as_fit_pass(void)
 {
     struct fixture *f = setup();
@@ -1955,6 +1975,7 @@ main(void)
 {
     const struct check_test tests[] = {
         CHECK_TEST(test_first_sight_creates_the_accounts_and_admits),
+        CHECK_TEST(test_a_budget_of_the_last_plan_is_shown_before_it_counts),
         CHECK_TEST(test_exactly_as_many_holds_as_fit_pass),
         CHECK_TEST(test_settling_returns_the_hold_and_counts_the_cost),
         CHECK_TEST(test_settling_twice_answers_the_same_bytes_and_counts_once),
