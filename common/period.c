@@ -170,11 +170,12 @@ offset_at(const struct zone *zone, int64_t t)
     return tm.tm_gmtoff;
 }
 
-/* The first instant in (`from`, `to`] at which the offset is another than at `from`. */
+/* The first instant in (`from`, `to`] at which the offset is another than `offset`, that at `from`.
+ */
 static int64_t
-offset_change(const struct zone *zone, int64_t from, int64_t to)
+offset_change(const struct zone *zone, int64_t from, int64_t offset, int64_t to)
 {
-    int64_t offset = offset_at(zone, from), low = from, high;
+    int64_t low = from, high;
 
     if (zone->utc)
         return NO_CHANGE;
@@ -228,9 +229,11 @@ day_of(int year, int month, int day)
 static int64_t
 anchor_of(int year, int month, int anchor_day)
 {
-    int64_t anchor = day_of(year, month, anchor_day);
-    int64_t last = day_of(year, month + 1, 1) - 1;
+    int64_t first = day_of(year, month, 1), anchor = first + anchor_day - 1, last;
 
+    if (anchor_day <= 28)
+        return anchor;
+    last = day_of(year, month + 1, 1) - 1;
     return anchor < last ? anchor : last;
 }
 
@@ -242,8 +245,9 @@ date_start(const struct zone *zone, int64_t day)
     int64_t from = midnight - DAY_SECONDS; /* no offset reaches a day: it is earlier there */
 
     for (;;) {
-        int64_t start = midnight - offset_at(zone, from);
-        int64_t change = offset_change(zone, from, start);
+        int64_t offset = offset_at(zone, from);
+        int64_t start = midnight - offset;
+        int64_t change = offset_change(zone, from, offset, start);
 
         if (change == NO_CHANGE)
             return start;
@@ -270,6 +274,7 @@ static void
 date_bounds(const struct period_spec *spec, int64_t day, int64_t *first, int64_t *next)
 {
     struct tm tm = date_of(day);
+    int month, step;
 
     switch (spec->kind) {
     case PERIOD_WEEK:
@@ -277,21 +282,25 @@ date_bounds(const struct period_spec *spec, int64_t day, int64_t *first, int64_t
         *next = *first + 7;
         return;
     case PERIOD_MONTH:
-        if (day < anchor_of(tm.tm_year, tm.tm_mon, spec->anchor_day))
-            tm.tm_mon--;
-        *first = anchor_of(tm.tm_year, tm.tm_mon, spec->anchor_day);
-        *next = anchor_of(tm.tm_year, tm.tm_mon + 1, spec->anchor_day);
-        return;
+        month = tm.tm_mon;
+        step = 1;
+        break;
     case PERIOD_YEAR:
-        if (day < anchor_of(tm.tm_year, 0, spec->anchor_day))
-            tm.tm_year--;
-        *first = anchor_of(tm.tm_year, 0, spec->anchor_day);
-        *next = anchor_of(tm.tm_year + 1, 0, spec->anchor_day);
-        return;
+        month = 0;
+        step = 12;
+        break;
     default: /* a day */
         *first = day;
         *next = day + 1;
         return;
+    }
+    *first = anchor_of(tm.tm_year, month, spec->anchor_day);
+    *next = anchor_of(tm.tm_year, *first > day ? month - step : month + step, spec->anchor_day);
+    if (*first > day) {
+        int64_t swap = *first;
+
+        *first = *next;
+        *next = swap;
     }
 }
 
@@ -310,17 +319,12 @@ change_starts_hour(const struct zone *zone, int64_t change)
 }
 
 static int64_t
-whole_hour_before(const struct zone *zone, int64_t t)
-{
-    return floor_div(t + offset_at(zone, t), HOUR_SECONDS) * HOUR_SECONDS - offset_at(zone, t);
-}
-
-static int64_t
 hour_start(const struct zone *zone, int64_t t)
 {
     for (;;) {
-        int64_t start = whole_hour_before(zone, t);
-        int64_t change = offset_change(zone, start, t);
+        int64_t offset = offset_at(zone, t);
+        int64_t start = floor_div(t + offset, HOUR_SECONDS) * HOUR_SECONDS - offset;
+        int64_t change = offset_change(zone, start, offset_at(zone, start), t);
 
         if (change == NO_CHANGE)
             return start;
@@ -334,8 +338,9 @@ static int64_t
 hour_end(const struct zone *zone, int64_t t)
 {
     for (;;) {
-        int64_t end = whole_hour_before(zone, t) + HOUR_SECONDS;
-        int64_t change = offset_change(zone, t, end);
+        int64_t offset = offset_at(zone, t);
+        int64_t end = (floor_div(t + offset, HOUR_SECONDS) + 1) * HOUR_SECONDS - offset;
+        int64_t change = offset_change(zone, t, offset, end);
 
         if (change == NO_CHANGE)
             return end;
