@@ -28,7 +28,7 @@ case "${1:-}" in
     ;;
 esac
 
-CHECK_PACKAGES="libcunit1-dev clang clang-format clang-tidy mandoc shellcheck sqlite3 php-cli valgrind xz-utils file"
+CHECK_PACKAGES="libcunit1-dev clang clang-format clang-tidy mandoc shellcheck sqlite3 php-cli valgrind xz-utils file python3"
 # shellcheck disable=SC2086
 need_packages $BUILD_PACKAGES $DEMO_PACKAGES $APACHE_PACKAGES $CHECK_PACKAGES || {
     echo "0 passed, 1 failed"
@@ -129,6 +129,7 @@ if [ -z "$quick" ]; then
     done
     step "demo" "$top/demo.sh"
     step "demo behind Apache" "$top/demo.sh" --apache
+    step "calendar proof" make -C "$top/build/gcc" calendar-proof
     step "distcheck" make -C "$top/build/gcc" distcheck TESTS= DISTCHECK_CONFIGURE_FLAGS=--disable-silent-rules
 fi
 
