@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -1801,7 +1802,8 @@ chaos(struct fixture *f, struct shared *shared, int index)
     names.key_id[3] = (char)('1' + index % 4);
     names.subject[5] = (char)('1' + index % 2);
     for (int i = 0; i < CHAOS_ROUNDS; i++) {
-        int64_t now_us = shared->clock_us += 1 + (int64_t)(random_next(&seed) % 1000000);
+        int64_t step_us = 1 + (int64_t)(random_next(&seed) % 1000000);
+        int64_t now_us = atomic_fetch_add(&shared->clock_us, step_us) + step_us;
         struct admission ask = {
             .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = ""
         };
