@@ -21,9 +21,11 @@
 
 #include "common/banned.h"
 
-#define CHAIN_MEMO_SLOTS 512
+#define CHAIN_MEMO_SLOTS 8192
 #define PERIOD_MEMO_SLOTS 64
 #define EXPIRE_PIECE 64
+#define NONCE_BITS 48
+#define NONCE_SUPPLY 40
 #define ADMISSION_KEEP_US (60 * US_PER_SECOND)
 #define PLAN_NOTE_US \
     (60 * US_PER_SECOND) /* how often one process notes a plan that keeps changing */
@@ -41,8 +43,9 @@ struct chain_place {
     int key, subject, organization;              /* index, -1 none */
 };
 
+/* `hash` only finds the slot: what is loaded is compared with the names themselves. */
 struct chain_memo {
-    struct chain_names names;
+    uint64_t hash;
     struct chain_place place;
     int64_t noted_us; /* when this process last noted the plan; see PLAN_NOTE_US */
 };
@@ -66,6 +69,8 @@ struct store {
     struct chain_memo *chains;
     struct period_history history[LEDGER_CARRY_PERIODS_MAX];
     struct hold expired[EXPIRE_PIECE];
+    uint8_t nonces[NONCE_SUPPLY][NONCE_BITS / 8];
+    size_t nonces_left;
 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -161,8 +166,6 @@ give_up(struct store *s, enum status status)
 
 /* ---- ids ------------------------------------------------------------------------------------ */
 
-#define NONCE_BITS 48
-
 void
 public_id_format(const char *prefix, int64_t id, uint64_t nonce, char out[PUBLIC_ID_SIZE])
 {
@@ -208,12 +211,18 @@ public_id_parse(const char *prefix, const char *text, int64_t *id, uint64_t *non
     return true;
 }
 
+/* From a supply, so that not every hold asks the kernel. */
 static uint64_t
-new_nonce(void)
+new_nonce(struct store *s)
 {
     uint64_t nonce = 0;
 
-    crypto_random(&nonce, NONCE_BITS / 8);
+    if (s->nonces_left == 0) {
+        crypto_random(s->nonces, sizeof(s->nonces));
+        s->nonces_left = NONCE_SUPPLY;
+    }
+    s->nonces_left--;
+    memcpy(&nonce, s->nonces[s->nonces_left], NONCE_BITS / 8);
     return nonce;
 }
 
@@ -457,13 +466,6 @@ struct chain_build {
     size_t parents;
 };
 
-static bool
-same_names(const struct chain_names *a, const struct chain_names *b)
-{
-    return strcmp(a->key_id, b->key_id) == 0 && strcmp(a->subject, b->subject) == 0 &&
-           strcmp(a->organization, b->organization) == 0 && strcmp(a->parent, b->parent) == 0;
-}
-
 static uint64_t
 hash_text(uint64_t hash, const char *text)
 {
@@ -472,15 +474,20 @@ hash_text(uint64_t hash, const char *text)
     return (hash ^ 0xff) * UINT64_C(1099511628211);
 }
 
-static struct chain_memo *
-memo_of(struct store *s, const struct chain_names *names)
+static uint64_t
+hash_names(const struct chain_names *names)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
 
     hash = hash_text(hash, names->key_id);
     hash = hash_text(hash, names->subject);
     hash = hash_text(hash, names->organization);
-    hash = hash_text(hash, names->parent);
+    return hash_text(hash, names->parent);
+}
+
+static struct chain_memo *
+memo_of(struct store *s, uint64_t hash)
+{
     return &s->chains[(hash ^ hash >> 32) % CHAIN_MEMO_SLOTS];
 }
 
@@ -636,50 +643,71 @@ chain_place(struct store *s, const struct chain_build *build, bool create,
                                 &place->id, err);
 }
 
-/* Whether the chain that was loaded is still the one of these names: parents can be changed. */
+static bool
+stands_at(const struct ledger *ledger, int index, const char *name)
+{
+    return name[0] == '\0' ? index < 0
+                           : index >= 0 && strcmp(ledger->accounts[index].name, name) == 0;
+}
+
+/* Mark the accounts on the way up from `parent_id`; false when one is not in the chain. */
+static bool
+mark_parents(const struct ledger *ledger, int64_t parent_id, bool *expected)
+{
+    for (size_t steps = 0; parent_id != 0; steps++) {
+        size_t i = 0;
+
+        while (i < ledger->account_count && ledger->accounts[i].id != parent_id)
+            i++;
+        if (i == ledger->account_count || steps > LEDGER_PARENTS_MAX)
+            return false;
+        expected[i] = true;
+        parent_id = ledger->accounts[i].parent_id;
+    }
+    return true;
+}
+
+/* Whether the chain that was loaded is the one of these names, and still is: parents can be
+ * changed. */
 static bool
 chain_is_current(const struct ledger *ledger, const struct chain_names *names)
 {
     bool expected[LEDGER_ACCOUNTS_MAX] = { false };
-    int64_t parent_id = ledger->subject >= 0 ? ledger->accounts[ledger->subject].parent_id : 0;
+    bool claimed = names->parent[0] == '\0';
+    const char *key = ledger->key >= 0 ? ledger->accounts[ledger->key].name + strlen("key:") : "";
 
-    for (int start = 0; start < 2; start++) {
-        for (size_t i = 0; start == 1 && parent_id == 0 && i < ledger->account_count; i++) {
-            if (names->parent[0] != '\0' && strcmp(ledger->accounts[i].name, names->parent) == 0) {
-                expected[i] = true;
-                parent_id = ledger->accounts[i].parent_id;
-            }
-        }
-        for (size_t steps = 0; parent_id != 0; steps++) {
-            size_t i = 0;
-
-            while (i < ledger->account_count && ledger->accounts[i].id != parent_id)
-                i++;
-            if (i == ledger->account_count || steps > LEDGER_PARENTS_MAX)
-                return false;
-            expected[i] = true;
-            parent_id = ledger->accounts[i].parent_id;
-        }
+    if (strcmp(key, names->key_id) != 0 || !stands_at(ledger, ledger->subject, names->subject) ||
+        !stands_at(ledger, ledger->organization, names->organization))
+        return false;
+    if (ledger->subject >= 0 &&
+        !mark_parents(ledger, ledger->accounts[ledger->subject].parent_id, expected))
+        return false;
+    for (size_t i = 0; !claimed && i < ledger->account_count; i++) {
+        if (strcmp(ledger->accounts[i].name, names->parent) != 0)
+            continue;
+        expected[i] = claimed = true;
+        if (!mark_parents(ledger, ledger->accounts[i].parent_id, expected))
+            return false;
     }
-    for (size_t i = 0; i < ledger->account_count; i++) {
+    for (size_t i = 0; claimed && i < ledger->account_count; i++) {
         if (!expected[i] && (int)i != ledger->key && (int)i != ledger->subject &&
             (int)i != ledger->organization && strcmp(ledger->accounts[i].name, "all") != 0)
             return false;
     }
-    return true;
+    return claimed;
 }
 
 /* ---- expired holds -------------------------------------------------------------------------- */
 
 /* A charge of a hold, in the periods of its placement. */
 static void
-charge_of_hold(struct charge_row *row, const struct hold *hold, enum charge_kind kind,
-               int64_t amount_nanos, int64_t now_us)
+charge_of_hold(struct store *s, struct charge_row *row, const struct hold *hold,
+               enum charge_kind kind, int64_t amount_nanos, int64_t now_us)
 {
     memset(row, 0, sizeof(*row));
     row->chain_id = hold->chain_id;
     row->hold_number = hold->id;
-    row->charge.nonce = new_nonce();
+    row->charge.nonce = new_nonce(s);
     row->charge.kind = kind;
     row->charge.amount_nanos = amount_nanos;
     row->charge.at_us = hold->placed_us;
@@ -713,7 +741,7 @@ expire_hold(struct store *s, const struct hold *which, int64_t now_us, struct er
     if (status == STATUS_OK)
         status = ledger_expire(&s->ledger, hold, s->charge_on_expiry, now_us, err);
     if (status == STATUS_OK && hold->expiry_charged_nanos > 0) {
-        charge_of_hold(&charge, hold, CHARGE_SPEND, hold->expiry_charged_nanos, now_us);
+        charge_of_hold(s, &charge, hold, CHARGE_SPEND, hold->expiry_charged_nanos, now_us);
         (void)!text_copy(charge.charge.note, sizeof(charge.charge.note), "hold expired");
         status = s->ops->charge_write(s->backend, &charge, err);
         hold->expiry_charge_id = charge.charge.id;
@@ -775,7 +803,8 @@ struct admit {
     bool hold_due;
     bool once; /* there is something that counts once per client request */
     enum store_mode mode;
-    bool swept; /* expired holds were looked for */
+    bool swept;    /* expired holds were looked for */
+    uint64_t hash; /* of the names */
     struct chain_memo *memo;
     struct chain_place place;
     uint8_t key[ADMISSION_KEY_BYTES];
@@ -871,7 +900,8 @@ admit_init(struct admit *a, struct store *s, const struct admission *ask, bool e
         (a->hold_due || has_rates(ask)) && ask->unique_id != NULL && ask->unique_id[0] != '\0';
     a->mode =
         (a->hold_due || has_rates(ask)) && !ask->redirected && !explain ? STORE_WRITE : STORE_READ;
-    a->memo = memo_of(s, ask->names);
+    a->hash = hash_names(ask->names);
+    a->memo = memo_of(s, a->hash);
     if (a->once)
         digest_of(ask->credential, route_name(ask->route), ask->unique_id, a->key);
 }
@@ -1023,7 +1053,7 @@ admit_fetch(struct store *s, struct admit *a, struct error *err)
     enum status status = STATUS_OK;
 
     memset(&a->place, 0, sizeof(a->place));
-    if (a->memo->place.id != 0 && same_names(&a->memo->names, a->ask->names)) {
+    if (a->memo->place.id != 0 && a->memo->hash == a->hash) {
         a->place = a->memo->place;
         status = admit_load(s, a, err);
         if (status != STATUS_OK ||
@@ -1112,7 +1142,7 @@ record_admission(struct store *s, struct admit *a, struct verdict *out, struct e
     enum status status = STATUS_OK;
 
     if (placed) {
-        out->hold.nonce = new_nonce();
+        out->hold.nonce = new_nonce(s);
         out->hold.chain_id = a->place.id;
         (void)!text_copy(out->hold.route, sizeof(out->hold.route), route_name(a->ask->route));
         if (a->ask->unique_id != NULL && a->ask->unique_id[0] != '\0')
@@ -1211,8 +1241,8 @@ admit_once(struct store *s, struct admit *a, enum attempt *attempt, struct verdi
     status = admit_finish(s, a, out, err);
     if (status != STATUS_OK)
         return give_up(s, status);
-    if (a->place.id != 0 && a->memo->place.id != a->place.id) {
-        a->memo->names = *a->ask->names;
+    if (a->place.id != 0 && (a->memo->place.id != a->place.id || a->memo->hash != a->hash)) {
+        a->memo->hash = a->hash;
         a->memo->place = a->place;
         a->memo->noted_us = 0;
     }
@@ -1568,7 +1598,7 @@ correct_expiry(struct store *s, const struct change *c, const struct hold *hold,
 
     if (hold->expiry_charged_nanos == 0)
         return STATUS_OK;
-    charge_of_hold(&row, hold, CHARGE_REFUND, hold->expiry_charged_nanos, c->now_us);
+    charge_of_hold(s, &row, hold, CHARGE_REFUND, hold->expiry_charged_nanos, c->now_us);
     row.charge.refund_of = hold->expiry_charge_id;
     (void)!text_copy(row.charge.note, sizeof(row.charge.note), "corrected by the late post");
     return s->ops->charge_write(s->backend, &row, err);
@@ -1582,7 +1612,7 @@ spend_settle(struct store *s, const struct spend *spend, const struct change *c,
     struct charge_row row;
     enum status status;
 
-    charge_of_hold(&row, &hold, CHARGE_SPEND, spend->cost_nanos, c->now_us);
+    charge_of_hold(s, &row, &hold, CHARGE_SPEND, spend->cost_nanos, c->now_us);
     c->out->hold_word = hold.state == HOLD_EXPIRED ? "expired" : "settled";
     status = describe_charge(spend, &row.charge, err);
     if (status == STATUS_OK)
@@ -1631,7 +1661,7 @@ spend_again(struct store *s, const struct spend *spend, const struct change *c, 
     if (hold->charged_nanos != spend->cost_nanos)
         return change_refuse(s, c, OUTCOME_HOLD_SETTLED);
     c->out->hold_word = hold->state == HOLD_EXPIRED ? "expired" : "settled";
-    charge_of_hold(&row, hold, CHARGE_SPEND, hold->charged_nanos, hold->placed_us);
+    charge_of_hold(s, &row, hold, CHARGE_SPEND, hold->charged_nanos, hold->placed_us);
     row.charge.id = hold->charge_id;
     name_charge(&s->ledger, &row.charge);
     return spend_replay(s, c, row.charge.hold_id, &row, err);
@@ -1682,7 +1712,7 @@ spend_without_hold(struct store *s, const struct spend *spend, const struct chan
     if (found)
         return spend_replay(s, c, spend->hold_id, &row, err);
     row.chain_id = place.id;
-    row.charge.nonce = new_nonce();
+    row.charge.nonce = new_nonce(s);
     row.charge.amount_nanos = spend->cost_nanos;
     row.charge.at_us = row.charge.created_us = c->now_us;
     if (unknown_hold)
@@ -2194,7 +2224,7 @@ place_hold(struct store *s, const struct hold_request *request, const struct cha
     ledger_admit(&s->ledger, &event, c->now_us, &verdict);
     if (!verdict.allow)
         return change_denied(s, c, &verdict);
-    verdict.hold.nonce = new_nonce();
+    verdict.hold.nonce = new_nonce(s);
     verdict.hold.chain_id = place.id;
     if (!copy_name(verdict.hold.route, sizeof(verdict.hold.route), request->route))
         return error_set(err, STATUS_INVALID, "store: the name of a route is too long");
@@ -2413,7 +2443,7 @@ record_refund(struct store *s, int64_t amount_nanos, const char *token, const ch
     if (amount_nanos > left || left == 0)
         return change_refuse(s, c, OUTCOME_REFUND_EXCEEDS);
     row.charge.id = 0;
-    row.charge.nonce = new_nonce();
+    row.charge.nonce = new_nonce(s);
     row.charge.kind = CHARGE_REFUND;
     row.charge.amount_nanos = amount_nanos;
     row.charge.created_us = c->now_us;
