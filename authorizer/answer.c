@@ -46,6 +46,10 @@ static const struct denial_row denial_rows[DENIAL_CODES] = {
                              "Too many requests at once.", NULL },
     [DENIAL_TOO_MANY] = { 429, 429, "too_many_attempts", "too_many_attempts",
                           "Too many failed attempts from this address.", NULL },
+    [DENIAL_NO_FILE] = { 404, 404, "not_found", "not_found", "There is nothing at this path.",
+                         NULL },
+    [DENIAL_NO_RUNNER] = { 403, 403, "forbidden", "forbidden",
+                           "What is at this path cannot be run.", NULL },
 };
 
 const char *
@@ -70,6 +74,8 @@ reason_phrase(int status)
         return "Unauthorized";
     case 403:
         return "Forbidden";
+    case 404:
+        return "Not Found";
     case 429:
         return "Too Many Requests";
     case 500:

@@ -35,7 +35,9 @@ enum denial_code {
     DENIAL_RATE,
     DENIAL_CONCURRENCY,
     DENIAL_TOO_MANY,
-    DENIAL_CODES, /* how many */
+    DENIAL_NO_FILE,   /* plain CGI gate: nothing is at this path */
+    DENIAL_NO_RUNNER, /* plain CGI gate: the file there cannot be run */
+    DENIAL_CODES,     /* how many */
 };
 
 const char *denial_name(enum denial_code code); /* "auth_unavailable" .. */

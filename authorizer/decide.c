@@ -4,6 +4,7 @@
 #include "authorizer/answer.h"
 #include "authorizer/client_address.h"
 #include "authorizer/credential.h"
+#include "authorizer/gate.h"
 #include "common/crypto.h"
 #include "common/log.h"
 
@@ -17,6 +18,8 @@
     3 /* the file's answer, Clerk's, and Clerk's again when a reverify came in between */
 #define RETRY_US US_PER_SECOND
 #define LOG_NUMBER_SIZE 24
+#define REQUEST_ID_RANDOM ((REQUEST_ID_SIZE - 5) / 2)
+#define RANDOM_POOL_SIZE 240 /* of request ids: one system call for twenty of them */
 
 struct decider {
     const struct settings *settings;
@@ -24,6 +27,8 @@ struct decider {
     struct verification *verification;
     char answer[ANSWER_SIZE];
     char path[PATH_SIZE];
+    uint8_t random[RANDOM_POOL_SIZE];
+    size_t random_left;
 };
 
 /* One request on its way through the checks. */
@@ -448,16 +453,25 @@ log_denial(const struct hearing *hearing)
 }
 
 static void
-make_request_id(char out[REQUEST_ID_SIZE])
+format_request_id(const uint8_t *random, char out[REQUEST_ID_SIZE])
 {
-    uint8_t random[(REQUEST_ID_SIZE - 5) / 2];
     struct buf id;
 
-    crypto_random(random, sizeof(random));
     buf_init(&id, out, REQUEST_ID_SIZE);
     buf_add(&id, "req_");
-    buf_add_hex(&id, random, sizeof(random));
+    buf_add_hex(&id, random, REQUEST_ID_RANDOM);
     assert(!buf_failed(&id));
+}
+
+static void
+make_request_id(struct decider *decider, char out[REQUEST_ID_SIZE])
+{
+    if (decider->random_left < REQUEST_ID_RANDOM) {
+        crypto_random(decider->random, sizeof(decider->random));
+        decider->random_left = sizeof(decider->random);
+    }
+    decider->random_left -= REQUEST_ID_RANDOM;
+    format_request_id(decider->random + decider->random_left, out);
 }
 
 /* mod_fcgid adds the variables of every answer to those of the answers before. mod_authnz_fcgi does
@@ -502,7 +516,7 @@ begin(struct decider *decider, const struct question *question, int64_t now_us,
     hearing->denial = (struct denial){ .code = DENIAL_UNAVAILABLE, .retry_after_us = RETRY_US };
     hearing->err.message[0] = '\0';
     hearing->redirected = false;
-    make_request_id(hearing->request_id);
+    make_request_id(decider, hearing->request_id);
 }
 
 bool
@@ -564,7 +578,7 @@ deny_again(struct decider *decider, const struct request *request, struct buf *o
 {
     char request_id[REQUEST_ID_SIZE];
 
-    make_request_id(request_id);
+    make_request_id(decider, request_id);
     answer_denial_again(request_param(request, "SPENDGATE_DENIAL"),
                         request_param(request, "QUERY_STRING"), request_id,
                         decider->settings->compat_agentkey, out);
@@ -576,7 +590,7 @@ refuse_call(struct decider *decider, const char *message, int64_t now_us, struct
 {
     char request_id[REQUEST_ID_SIZE];
 
-    make_request_id(request_id);
+    make_request_id(decider, request_id);
     log_event(LOG_ERROR, "deny", "error", denial_name(DENIAL_UNAVAILABLE), "request_id", request_id,
               "message", message, NULL);
     answer_denial(&(struct denial){ .code = DENIAL_UNAVAILABLE, .retry_after_us = RETRY_US },
@@ -586,6 +600,7 @@ refuse_call(struct decider *decider, const char *message, int64_t now_us, struct
 void
 decider_unavailable(struct request *request, const struct error *cause)
 {
+    uint8_t random[REQUEST_ID_RANDOM];
     char request_id[REQUEST_ID_SIZE];
     char answer[ANSWER_SIZE];
     struct error err;
@@ -593,7 +608,8 @@ decider_unavailable(struct request *request, const struct error *cause)
 
     if (request_role(request) != REQUEST_AUTHORIZER)
         request_drain_body(request);
-    make_request_id(request_id);
+    crypto_random(random, sizeof(random));
+    format_request_id(random, request_id);
     log_event(LOG_ERROR, "deny", "error", denial_name(DENIAL_UNAVAILABLE), "request_id", request_id,
               "message", cause->message, NULL);
     buf_init(&out, answer, sizeof(answer));
@@ -602,6 +618,55 @@ decider_unavailable(struct request *request, const struct error *cause)
     if (request_write(request, out.data, out.length, &err) != STATUS_OK)
         log_failure("answer", &err, request_id);
     wipe_credential(request);
+}
+
+/* ---- plain CGI ----------------------------------------------------------------------------------
+ */
+
+static void
+deny_script(struct decider *decider, const struct error *cause, int64_t now_us, struct buf *out)
+{
+    char request_id[REQUEST_ID_SIZE];
+    struct denial denial = { .code = DENIAL_UNAVAILABLE, .retry_after_us = RETRY_US };
+
+    if (cause->status == STATUS_NOT_FOUND)
+        denial.code = DENIAL_NO_FILE;
+    else if (cause->status == STATUS_CONFLICT)
+        denial.code = DENIAL_NO_RUNNER;
+    make_request_id(decider, request_id);
+    log_event(denial.code == DENIAL_UNAVAILABLE ? LOG_ERROR : LOG_WARN, "deny", "error",
+              denial_name(denial.code), "request_id", request_id, "message", cause->message, NULL);
+    answer_denial(&denial, request_id, decider->settings->compat_agentkey, now_us, out);
+}
+
+/* Returns only with a denial in `out`: after an allow this process is the script. */
+static void
+run_gate(struct decider *decider, const struct request *request, int64_t now_us, struct buf *out)
+{
+    const char *path = request_param(request, "PATH_INFO");
+    char *environment[GATE_VARIABLES_MAX];
+    char storage[ANSWER_SIZE + 2 * GATE_PATH_SIZE];
+    struct gate_script script;
+    struct question question;
+    struct buf variables;
+    struct error err;
+
+    read_question(request, &question);
+    /* The web server has decoded it: what still looks like an escape or a query is part of a name.
+     */
+    question.target = path != NULL && strpbrk(path, "%?#") == NULL ? path : "";
+    question.subject = question.redirected_subject = NULL;
+    question.hold_id = question.redirected_hold_id = NULL;
+    if (!decide(decider, &question, now_us, out))
+        return;
+    decider_after(decider);
+    buf_init(&variables, storage, sizeof(storage));
+    if (gate_find(decider->settings, request_param(request, "PATH_TRANSLATED"), path, &script,
+                  &err) != STATUS_OK ||
+        gate_environment(&script, request_environment(request), buf_text(out), &variables,
+                         environment, &err) != STATUS_OK ||
+        gate_run(&script, environment, &err) != STATUS_OK)
+        deny_script(decider, &err, now_us, out);
 }
 
 void
@@ -613,18 +678,26 @@ decider_handle(struct decider *decider, struct request *request, int64_t now_us)
     struct error err;
     struct buf out;
 
+    if (mode != NULL && mode[0] == '\0')
+        mode = NULL;
     buf_init(&out, decider->answer, sizeof(decider->answer));
-    if (role != REQUEST_AUTHORIZER)
-        request_drain_body(request);
     if (mode != NULL && strcmp(mode, "deny") == 0) {
         deny_again(decider, request, &out);
-    } else if (mode != NULL && mode[0] != '\0' && strcmp(mode, "authorize") != 0) {
+    } else if (mode != NULL && strcmp(mode, "authorize") != 0) {
         refuse_call(decider, "SPENDGATE_MODE is neither authorize nor deny", now_us, &out);
+    } else if (role == REQUEST_CGI && mode == NULL && decider->settings->gate_root[0] == '\0') {
+        refuse_call(decider,
+                    "started as plain CGI, but gate { root } is not set: set it, or use FastCGI",
+                    now_us, &out);
+    } else if (role == REQUEST_CGI && mode == NULL) {
+        run_gate(decider, request, now_us, &out);
     } else {
         read_question(request, &question);
         (void)decide(decider, &question, now_us, &out);
     }
     wipe_credential(request);
+    if (role != REQUEST_AUTHORIZER) /* else a denial is lost under mod_cgid */
+        request_drain_body(request);
     if (request_write(request, out.data, out.length, &err) != STATUS_OK)
         log_failure("answer", &err, NULL);
 }

@@ -991,12 +991,12 @@ handle_cgi(const char *const *environment, char *out, size_t size)
         struct request_source *source;
         struct request *request;
         int fd = open(scratch_path(&f.scratch, "out", path), O_RDWR | O_CREAT | O_TRUNC, 0600);
-        int empty = open("/dev/null", O_RDONLY);
+        int body = open(scratch_path(&f.scratch, "body", path), O_RDONLY | O_CREAT, 0600);
 
         clearenv();
         for (; *environment != NULL; environment += 2)
             setenv(environment[0], environment[1], 1);
-        if (dup2(fd, STDOUT_FILENO) < 0 || dup2(empty, STDIN_FILENO) < 0 ||
+        if (dup2(fd, STDOUT_FILENO) < 0 || dup2(body, STDIN_FILENO) < 0 ||
             request_source_open(-1, 1000, &source, &f.err) != STATUS_OK ||
             request_accept(source, &request, &f.err) != STATUS_OK)
             _exit(1);
@@ -1039,6 +1039,82 @@ test_modes_of_a_responder(void)
     check_cgi("unknown", unknown, "Status: 503 Service Unavailable\r\n");
     CHECK_INT("log", 1,
               scratch_log_count(&f.scratch, "SPENDGATE_MODE is neither authorize nor deny"));
+    tear_down();
+}
+
+static void
+write_script(const char *name, const char *text)
+{
+    char path[128];
+
+    scratch_write(&f.scratch, name, text);
+    CHECK_INT(name, 0, chmod(scratch_path(&f.scratch, name, path), 0755));
+}
+
+static void
+check_contains(const char *text, const char *want)
+{
+    if (!CHECK_TRUE(want, strstr(text, want) != NULL))
+        printf("%s\n", text);
+}
+
+static void
+test_gate_becomes_the_script(void)
+{
+    static const char *const script_of[] = { "PATH_INFO",
+                                             "/open/run.cgi/a",
+                                             "REQUEST_METHOD",
+                                             "POST",
+                                             "CONTENT_LENGTH",
+                                             "11",
+                                             "SPENDGATE_SUBJECT",
+                                             "user_forged",
+                                             "CLERK_SECRET_KEY",
+                                             "sk_test_1",
+                                             "HTTP_AUTHORIZATION",
+                                             "Bearer " TOKEN,
+                                             NULL };
+    char out[ANSWER_SIZE];
+    char path[128];
+
+    set_up();
+    snprintf(f.settings->gate_root, FILE_PATH_SIZE, "%s", f.scratch.folder);
+    CHECK_INT("folder", 0, mkdir(scratch_path(&f.scratch, "open", path), 0755));
+    write_script("open/run.cgi", "#!/bin/sh\necho Content-Type: text/plain\necho\n"
+                                 "echo \"$SPENDGATE_SUBJECT|$SCRIPT_NAME|$PATH_INFO|\"\n"
+                                 "echo \"key:$CLERK_SECRET_KEY\"\npwd\ncat\n");
+    scratch_write(&f.scratch, "body", "hello=world");
+    handle_cgi(script_of, out, sizeof(out));
+    CHECK_INT("the script's own answer", 0, strncmp(out, "Content-Type: text/plain\n\n", 26));
+    check_contains(out, "\nuser_alice|/open/run.cgi|/a|\n");
+    check_contains(out, "\nkey:\n");
+    check_contains(out, "/open\n");
+    check_contains(out, "hello=world");
+    tear_down();
+}
+
+static void
+test_gate_denies_as_everywhere(void)
+{
+    static const char *const no_credential[] = { "PATH_INFO", "/open/run.cgi", NULL };
+    static const char *const no_file[] = { "PATH_INFO", "/open/absent", "HTTP_AUTHORIZATION",
+                                           "Bearer " TOKEN, NULL };
+    static const char *const no_runner[] = { "PATH_INFO", "/open.txt", "HTTP_AUTHORIZATION",
+                                             "Bearer " TOKEN, NULL };
+    static const char *const escaped[] = { "PATH_INFO", "/open%2f..", "HTTP_AUTHORIZATION",
+                                           "Bearer " TOKEN, NULL };
+    static const char *const no_path[] = { "HTTP_AUTHORIZATION", "Bearer " TOKEN, NULL };
+
+    set_up_with("plan \"free\" { }\ndefault_plan = \"free\"\n");
+    check_cgi("no root", no_credential, "Status: 503 Service Unavailable\r\n");
+    CHECK_INT("log", 1, scratch_log_count(&f.scratch, "gate { root } is not set"));
+    snprintf(f.settings->gate_root, FILE_PATH_SIZE, "%s", f.scratch.folder);
+    scratch_write(&f.scratch, "open.txt", "text");
+    check_cgi("no credential", no_credential, "Status: 401 Unauthorized\r\n");
+    check_cgi("no file", no_file, "Status: 404 Not Found\r\n");
+    check_cgi("no runner", no_runner, "Status: 403 Forbidden\r\n");
+    check_cgi("escape", escaped, "Status: 400 Bad Request\r\n");
+    check_cgi("no path", no_path, "Status: 400 Bad Request\r\n");
     tear_down();
 }
 
@@ -1147,6 +1223,8 @@ main(void)
         CHECK_TEST(test_redirected_call_proves_nothing_by_itself),
         CHECK_TEST(test_compat_answers_as_agentkey_does),
         CHECK_TEST(test_modes_of_a_responder),
+        CHECK_TEST(test_gate_becomes_the_script),
+        CHECK_TEST(test_gate_denies_as_everywhere),
         CHECK_TEST(test_credential_is_nowhere_in_any_log_or_answer),
         CHECK_TEST(test_settings_that_cannot_work_are_refused),
         CHECK_TEST(test_slots_follow_the_workers),
