@@ -67,9 +67,11 @@ read_names(const struct json *object, struct identity *identity, struct error *e
 
     if (type == NULL || strcmp(type, "api_key") != 0)
         return strange(err, "object is not \"api_key\"");
-    if (id == NULL || !text_copy(identity->key_id, sizeof(identity->key_id), id))
+    if (id == NULL || !account_name_valid(id) ||
+        !text_copy(identity->key_id, sizeof(identity->key_id), id))
         return strange(err, "id");
-    if (subject == NULL || !text_copy(identity->subject, sizeof(identity->subject), subject))
+    if (subject == NULL || !account_name_valid(subject) ||
+        !text_copy(identity->subject, sizeof(identity->subject), subject))
         return strange(err, "subject");
     if (json_type(json_member(object, "revoked")) != JSON_BOOLEAN)
         return strange(err, "revoked");
