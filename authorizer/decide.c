@@ -182,16 +182,14 @@ check_route(struct hearing *hearing, const char *path)
     const struct policy *policy = &hearing->decider->settings->policy;
     const char *named = hearing->question->route;
 
-    if (policy->route_count == 0)
-        return true;
     hearing->route =
         named != NULL ? policy_route_named(policy, named) : policy_route_find(policy, path);
     if (hearing->route != NULL)
         return true;
-    if (named != NULL)
+    if (named != NULL && policy->route_count > 0)
         (void)error_set(&hearing->err, STATUS_NOT_FOUND,
                         "SPENDGATE_ROUTE names no route of the settings: \"%.200s\"", named);
-    else if (policy->default_route_allow)
+    else if (policy->default_route_allow) /* also set by settings without any route */
         return true;
     return deny(hearing, DENIAL_NO_ROUTE);
 }

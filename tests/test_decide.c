@@ -457,6 +457,16 @@ test_without_routes_every_path_is_allowed(void)
 }
 
 static void
+test_default_route_that_says_deny_is_believed_without_routes(void)
+{
+    set_up_with("plan \"free\" { }\ndefault_route = \"deny\"\n");
+    check_denied("refused", ask(), 403, "no_route");
+    f.question.route = "/open";
+    check_denied("named", ask(), 403, "no_route");
+    tear_down();
+}
+
+static void
 test_default_route_may_allow(void)
 {
     set_up_with("plan \"free\" { }\nroute \"/chat\" { scopes = { \"chat\" } }\n"
@@ -1190,6 +1200,7 @@ main(void)
         CHECK_TEST(test_redirected_header_and_absolute_target_serve_too),
         CHECK_TEST(test_server_may_name_the_route),
         CHECK_TEST(test_without_routes_every_path_is_allowed),
+        CHECK_TEST(test_default_route_that_says_deny_is_believed_without_routes),
         CHECK_TEST(test_default_route_may_allow),
         CHECK_TEST(test_hundred_requests_cost_one_call),
         CHECK_TEST(test_cache_ttl_is_the_age_of_the_oldest_answer_used),
