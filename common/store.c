@@ -1775,9 +1775,9 @@ store_batch_begin(struct store *s, struct error *err)
 }
 
 enum status
-store_batch_end(struct store *s, struct error *err)
+store_batch_end(struct store *s, bool keep, struct error *err)
 {
-    return s->ops->batch_end(s->backend, err);
+    return s->ops->batch_end(s->backend, keep, err);
 }
 
 /* ---- one account ---------------------------------------------------------------------------- */

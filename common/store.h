@@ -195,10 +195,12 @@ enum status store_spend(struct store *store, const struct spend *spend,
                         const struct idempotency *idempotency, const struct reply_writer *writer,
                         int64_t now_us, struct result *out, struct buf *reply,
                         struct error *err) MUST_CHECK;
-/* Between these two, store_spend calls share one durable commit (batch). An error of `end` means
- * that none of them may be acknowledged. */
+/* Between these two, store_spend calls are one transaction with one durable commit (batch): with
+ * `keep` all that they recorded is kept, else nothing is. An error of one of them (no refusal) must
+ * end the batch without `keep`; an error of `end` means that none may be acknowledged. Other
+ * processes' writes wait meanwhile. */
 enum status store_batch_begin(struct store *store, struct error *err) MUST_CHECK;
-enum status store_batch_end(struct store *store, struct error *err) MUST_CHECK;
+enum status store_batch_end(struct store *store, bool keep, struct error *err) MUST_CHECK;
 
 struct hold_request {
     const char *subject;

@@ -173,8 +173,17 @@ struct store_ops {
     void (*rollback)(struct store_backend *backend);
     /* Everything this process has seen is durable (before a stored reply is given again). */
     enum status (*settle_disk)(struct store_backend *backend, struct error *err);
+    /*
+     * A batch is one transaction: batch_begin begins it (STORE_WRITE), and until batch_end each
+     * begin, commit and rollback stands for a savepoint, its release and the return to it. So an
+     * element that is refused leaves nothing, and the batch goes on. batch_end with `keep` commits
+     * what the elements left and makes it durable when one of them asked for that (a durable
+     * commit, settle_disk); without `keep`, and after an error of its own, nothing of the batch is
+     * kept. An element whose rollback had to give up the whole transaction (SQLite does that by
+     * itself when the disk is full) makes every later begin, and batch_end with `keep`, an error.
+     */
     enum status (*batch_begin)(struct store_backend *backend, struct error *err);
-    enum status (*batch_end)(struct store_backend *backend, struct error *err);
+    enum status (*batch_end)(struct store_backend *backend, bool keep, struct error *err);
 
     /* ---- reads ---- */
     /* The accounts of those names; id 0 for a missing one. */

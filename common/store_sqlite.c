@@ -62,6 +62,9 @@ enum statement {
     SQL_BEGIN_IMMEDIATE,
     SQL_COMMIT,
     SQL_ROLLBACK,
+    SQL_SAVEPOINT,
+    SQL_RELEASE,
+    SQL_ROLLBACK_TO,
     SQL_LOAD,
     SQL_LINES,
     SQL_OLDEST,
@@ -143,6 +146,9 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_BEGIN_IMMEDIATE] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_SAVEPOINT] = "SAVEPOINT element",
+    [SQL_RELEASE] = "RELEASE element",
+    [SQL_ROLLBACK_TO] = "ROLLBACK TO element",
     [SQL_LOAD] = "SELECT " ACCOUNT_COLUMNS ", m.roles, " LINE_COLUMNS ", " PERIOD_COLUMNS
                  " FROM chain_account m JOIN account a ON a.id = m.account_id "
                  "LEFT JOIN budget b ON b.id > a.id * 256 AND b.id < a.id * 256 + 256 " PERIOD_JOIN
@@ -260,9 +266,10 @@ struct sqlite_store {
     enum store_mode mode;
     bool in_transaction;
     bool locked;
-    bool batch;
-    bool batch_unsynced;
-    int wal_frames; /* after this process's last commit */
+    bool batch;          /* an outer transaction is open; begin and commit are savepoints in it */
+    bool batch_unsynced; /* something in it must be durable */
+    bool batch_lost;     /* SQLite gave the outer transaction up by itself */
+    int wal_frames;      /* after this process's last commit */
     sqlite3_stmt *statements[SQL_COUNT];
 };
 
@@ -706,32 +713,64 @@ sqlite_settle_disk(struct store_backend *backend, struct error *err)
 
 /* ---- transactions --------------------------------------------------------------------------- */
 
+/* End the transaction without its changes, whatever state it is in. */
+static void
+abandon(struct sqlite_store *s)
+{
+    struct error ignored;
+    sqlite3_stmt *stmt;
+
+    if (!sqlite3_get_autocommit(s->db) && prepared(s, SQL_ROLLBACK, &stmt, &ignored) == STATUS_OK &&
+        run(s, stmt, "roll back", &ignored) != STATUS_OK)
+        log_failure("store_rollback", &ignored, NULL);
+    writer_unlock(s);
+}
+
+static enum status
+run_alone(struct sqlite_store *s, enum statement which, const char *doing, struct error *err)
+{
+    sqlite3_stmt *stmt;
+    enum status status = prepared(s, which, &stmt, err);
+
+    return status == STATUS_OK ? run(s, stmt, doing, err) : status;
+}
+
+/* Back to where the element of a batch began. When SQLite has given up the whole transaction, the
+ * batch is lost. */
+static void
+abandon_element(struct sqlite_store *s)
+{
+    struct error err;
+
+    if (sqlite3_get_autocommit(s->db) ||
+        run_alone(s, SQL_ROLLBACK_TO, "roll back", &err) != STATUS_OK ||
+        run_alone(s, SQL_RELEASE, "roll back", &err) != STATUS_OK)
+        s->batch_lost = true;
+}
+
 static void
 sqlite_rollback(struct store_backend *backend)
 {
     struct sqlite_store *s = sqlite_of(backend);
-    struct error ignored;
-    sqlite3_stmt *stmt;
 
     for (int i = 0; i < SQL_COUNT; i++) {
         if (s->statements[i] != NULL && sqlite3_stmt_busy(s->statements[i]))
             sqlite3_reset(s->statements[i]);
     }
-    if (!sqlite3_get_autocommit(s->db) && prepared(s, SQL_ROLLBACK, &stmt, &ignored) == STATUS_OK &&
-        run(s, stmt, "roll back", &ignored) != STATUS_OK)
-        log_failure("store_rollback", &ignored, NULL);
+    if (!s->batch)
+        abandon(s);
+    else if (s->in_transaction)
+        abandon_element(s);
     s->in_transaction = false;
-    writer_unlock(s);
 }
 
+/* Begin for real: under the writer lock, when it is to write. */
 static enum status
-sqlite_begin(struct store_backend *backend, enum store_mode mode, struct error *err)
+begin_outer(struct sqlite_store *s, enum store_mode mode, struct error *err)
 {
-    struct sqlite_store *s = sqlite_of(backend);
     sqlite3_stmt *stmt;
     enum status status;
 
-    assert(!s->in_transaction);
     status = prepared(s, mode == STORE_WRITE ? SQL_BEGIN_IMMEDIATE : SQL_BEGIN, &stmt, err);
     if (status == STATUS_OK && mode != STORE_INSPECT)
         status = refuse_if_marked(s, err);
@@ -740,10 +779,32 @@ sqlite_begin(struct store_backend *backend, enum store_mode mode, struct error *
     if (status != STATUS_OK)
         return status;
     status = run(s, stmt, "begin", err);
-    if (status != STATUS_OK) {
+    if (status != STATUS_OK)
         writer_unlock(s);
+    return status;
+}
+
+static enum status
+refuse_if_lost(const struct sqlite_store *s, struct error *err)
+{
+    if (!s->batch_lost)
+        return STATUS_OK;
+    return error_set(err, STATUS_UNAVAILABLE,
+                     "store %s: the batch was given up after an error; post it again", s->path);
+}
+
+static enum status
+sqlite_begin(struct store_backend *backend, enum store_mode mode, struct error *err)
+{
+    struct sqlite_store *s = sqlite_of(backend);
+    enum status status;
+
+    assert(!s->in_transaction);
+    status = s->batch ? refuse_if_lost(s, err) : begin_outer(s, mode, err);
+    if (status == STATUS_OK && s->batch)
+        status = run_alone(s, SQL_SAVEPOINT, "begin", err);
+    if (status != STATUS_OK)
         return status;
-    }
     s->mode = mode;
     s->in_transaction = true;
     return STATUS_OK;
@@ -753,19 +814,17 @@ static enum status
 sqlite_commit(struct store_backend *backend, bool durable, struct error *err)
 {
     struct sqlite_store *s = sqlite_of(backend);
-    sqlite3_stmt *stmt;
     enum status status;
 
     assert(s->in_transaction);
-    status = prepared(s, SQL_COMMIT, &stmt, err);
-    if (status == STATUS_OK)
-        status = run(s, stmt, "commit", err);
+    status = run_alone(s, s->batch ? SQL_RELEASE : SQL_COMMIT, "commit", err);
     if (status != STATUS_OK) {
         sqlite_rollback(backend);
         return status;
     }
     s->in_transaction = false;
-    writer_unlock(s);
+    if (!s->batch)
+        writer_unlock(s);
     return durable && s->mode == STORE_WRITE ? sqlite_settle_disk(backend, err) : STATUS_OK;
 }
 
@@ -773,22 +832,32 @@ static enum status
 sqlite_batch_begin(struct store_backend *backend, struct error *err)
 {
     struct sqlite_store *s = sqlite_of(backend);
+    enum status status;
 
-    (void)err;
-    assert(!s->batch);
+    assert(!s->batch && !s->in_transaction);
+    status = begin_outer(s, STORE_WRITE, err);
+    if (status != STATUS_OK)
+        return status;
     s->batch = true;
-    s->batch_unsynced = false;
+    s->batch_unsynced = s->batch_lost = false;
     return STATUS_OK;
 }
 
 static enum status
-sqlite_batch_end(struct store_backend *backend, struct error *err)
+sqlite_batch_end(struct store_backend *backend, bool keep, struct error *err)
 {
     struct sqlite_store *s = sqlite_of(backend);
+    enum status status = STATUS_OK;
 
-    assert(s->batch);
+    assert(s->batch && !s->in_transaction);
     s->batch = false;
-    return s->batch_unsynced ? sqlite_settle_disk(backend, err) : STATUS_OK;
+    if (keep)
+        status = refuse_if_lost(s, err);
+    if (keep && status == STATUS_OK)
+        status = run_alone(s, SQL_COMMIT, "commit", err);
+    abandon(s); /* after a commit there is only the lock to give back */
+    return keep && status == STATUS_OK && s->batch_unsynced ? sqlite_settle_disk(backend, err)
+                                                            : status;
 }
 
 /* ---- the checkpoint (rule 3) ---------------------------------------------------------------- */

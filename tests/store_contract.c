@@ -1306,7 +1306,47 @@ test_a_batch_records_each_post(void)
     CHECK_INT("b", OUTCOME_DONE, spend_as(f, "user_1", 2 * CENT, "b", NOON));
     CHECK_INT("a again", OUTCOME_REPLAYED, spend_as(f, "user_1", CENT, "a", NOON));
     CHECK_INT("nobody", OUTCOME_UNKNOWN_ACCOUNT, spend_as(f, "user_9", CENT, "c", NOON));
-    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, true, &f->err), &f->err);
+    CHECK_INT("spent", 3 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    teardown(f);
+}
+
+static void
+test_i6_a_batch_that_is_not_kept_records_nothing(void)
+{
+    struct fixture *f = setup();
+    struct spend spend = { .subject = "user_1", .cost_nanos = CENT, .token = "php" };
+    struct reply_writer big = { write_too_much, NULL };
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
+    CHECK_INT("no key", OUTCOME_DONE, spend_as(f, "user_1", CENT, NULL, NOON));
+    CHECK_INT("with a key", OUTCOME_DONE, spend_as(f, "user_1", CENT, "a", NOON));
+    CHECK_STATUS(STATUS_OVERFLOW,
+                 store_spend(f->store, &spend, NULL, &big, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, false, &f->err), &f->err);
+    CHECK_INT("spent", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    CHECK_INT("the key is free", OUTCOME_DONE, spend_as(f, "user_1", CENT, "a", NOON));
+    CHECK_INT("spent once", CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    teardown(f);
+}
+
+static void
+test_an_element_that_fails_takes_only_itself_back(void)
+{
+    struct fixture *f = setup();
+    struct spend spend = { .subject = "user_1", .cost_nanos = CENT, .token = "php" };
+    struct reply_writer big = { write_too_much, NULL };
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
+    CHECK_INT("before", OUTCOME_DONE, spend_as(f, "user_1", CENT, NULL, NOON));
+    CHECK_STATUS(STATUS_OVERFLOW,
+                 store_spend(f->store, &spend, NULL, &big, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("after", OUTCOME_DONE, spend_as(f, "user_1", 2 * CENT, NULL, NOON));
+    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, true, &f->err), &f->err);
     CHECK_INT("spent", 3 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
     teardown(f);
 }
@@ -2018,6 +2058,8 @@ main(void)
         CHECK_TEST(test_the_reply_of_a_settled_hold_is_made_again_after_prune),
         CHECK_TEST(test_an_answer_that_does_not_fit_records_nothing),
         CHECK_TEST(test_a_batch_records_each_post),
+        CHECK_TEST(test_i6_a_batch_that_is_not_kept_records_nothing),
+        CHECK_TEST(test_an_element_that_fails_takes_only_itself_back),
         CHECK_TEST(test_a_post_without_a_hold_counts_on_the_organization_of_its_key),
         CHECK_TEST(test_an_organization_that_is_the_subject_counts_once),
         CHECK_TEST(test_accounts_are_listed_in_byte_order),

@@ -701,10 +701,10 @@ test_i3_a_spend_syncs_once_and_a_hold_does_not(void)
     for (int i = 0; i < 5; i++)
         CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, NULL), &f->err);
     CHECK_INT("not in a batch", 2, inject.syncs);
-    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, true, &f->err), &f->err);
     CHECK_INT("at its end", 3, inject.syncs);
     CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
-    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, true, &f->err), &f->err);
     CHECK_INT("nothing to sync", 3, inject.syncs);
     teardown(f);
 }
@@ -749,8 +749,72 @@ test_a_batch_whose_sync_fails_is_not_acknowledged(void)
     CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
     CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, "a"), &f->err);
     inject.fault = FAULT_SYNC_WAL;
-    CHECK_STATUS(STATUS_UNAVAILABLE, store_batch_end(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_UNAVAILABLE, store_batch_end(f->store, true, &f->err), &f->err);
     CHECK_INT("marker", 0, access(beside(f, ".failed"), F_OK));
+    teardown(f);
+}
+
+/* Every write of a batch's commit fails in turn: nothing is left of any element. */
+static void
+test_i6_a_batch_whose_commit_fails_leaves_nothing(void)
+{
+    struct fixture *f = setup();
+    char first[256];
+    int after;
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    for (after = 0; after < 100; after++) {
+        int64_t charges = query(f, "SELECT count(*) FROM charge");
+        enum status status;
+
+        CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
+        CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, NULL), &f->err);
+        CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, NULL), &f->err);
+        inject.fault = FAULT_FULL;
+        inject.after = after;
+        status = store_batch_end(f->store, true, &f->err);
+        inject.fault = FAULT_NONE;
+        if (status == STATUS_OK)
+            break;
+        CHECK_INT("status", STATUS_UNAVAILABLE, status);
+        CHECK_INT("charges", charges, query(f, "SELECT count(*) FROM charge"));
+        CHECK_STATUS(STATUS_OK, admit(f), &f->err); /* the lock was given back */
+    }
+    CHECK_TRUE("some failed, one passed", after > 0 && after < 100);
+    CHECK_INT("verify", 0, differences(f, &first));
+    teardown(f);
+}
+
+/* Memory ends at every place of an element: the batch that is not kept leaves nothing, and one that
+ * is kept all the same has no half of that element. */
+static void
+test_i6_a_batch_with_an_element_that_fails_halfway_is_whole_or_not_there(void)
+{
+    struct fixture *f = setup();
+    bool passed = false;
+    char first[256];
+    int n;
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    for (n = 0; n < 5000 && !passed; n++) {
+        int64_t charges = query(f, "SELECT count(*) FROM charge");
+        bool keep = n % 2 == 0;
+        enum status status, end;
+
+        CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
+        CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, NULL), &f->err);
+        inject.allocations = n;
+        status = spend(f, NULL, CENT, NULL);
+        passed = status == STATUS_OK && inject.allocations > 0;
+        inject.allocations = -1;
+        end = store_batch_end(f->store, keep || passed, &f->err);
+        if (passed)
+            CHECK_STATUS(STATUS_OK, end, &f->err);
+        charges += (keep || passed) && end == STATUS_OK ? 1 + (status == STATUS_OK) : 0;
+        CHECK_INT("charges", charges, query(f, "SELECT count(*) FROM charge"));
+    }
+    CHECK_TRUE("ended", passed && n > 1);
+    CHECK_INT("verify", 0, differences(f, &first));
     teardown(f);
 }
 
@@ -1328,6 +1392,8 @@ main(void)
         CHECK_TEST(test_i3_a_spend_syncs_once_and_a_hold_does_not),
         CHECK_TEST(test_i3_after_a_failed_sync_nobody_acknowledges_until_the_marker_is_removed),
         CHECK_TEST(test_a_batch_whose_sync_fails_is_not_acknowledged),
+        CHECK_TEST(test_i6_a_batch_whose_commit_fails_leaves_nothing),
+        CHECK_TEST(test_i6_a_batch_with_an_element_that_fails_halfway_is_whole_or_not_there),
         CHECK_TEST(test_verify_reads_a_store_that_is_marked_as_failed),
         CHECK_TEST(test_a_write_that_fails_records_nothing_and_the_next_one_works),
         CHECK_TEST(test_a_file_that_may_not_grow_denies_and_recovers),

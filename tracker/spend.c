@@ -442,7 +442,7 @@ batch_record_one(struct call *call, struct store *store, struct batch *batch,
     return STATUS_OK;
 }
 
-/* All elements in one durable commit. */
+/* All elements in one transaction. */
 static void
 batch_record(struct call *call, struct store *store, struct batch *batch, struct refusal *refusal)
 {
@@ -455,8 +455,10 @@ batch_record(struct call *call, struct store *store, struct batch *batch, struct
                 answer_add_text(call->answer, ",");
             status = batch_record_one(call, store, batch, &batch->items[i], &err);
         }
-        /* Also after a failure: it releases the store. The first error is the one to tell. */
-        if (store_batch_end(store, &end_err) != STATUS_OK && status == STATUS_OK) {
+        /* After a failure nothing is kept: an element without a key would count twice when the
+         * batch is posted again. The first error is the one to tell. */
+        if (store_batch_end(store, status == STATUS_OK, &end_err) != STATUS_OK &&
+            status == STATUS_OK) {
             status = end_err.status;
             err = end_err;
         }
