@@ -74,6 +74,8 @@ write_answer(int fd, const struct scripted_answer *answer)
     char filler[65536];
 
     memset(filler, 'x', sizeof(filler));
+    if (answer->delay_ms > 0)
+        usleep((useconds_t)answer->delay_ms * 1000);
     if (answer->bytes != NULL && !write_all(fd, answer->bytes, strlen(answer->bytes)))
         return false;
     for (size_t left = answer->filler; left > 0;) {
@@ -94,7 +96,7 @@ serve_connection(int fd, volatile struct scripted_shared *shared,
     char text[SCRIPTED_REQUEST_SIZE];
 
     while (read_request(fd, text)) {
-        int number = shared->requests++;
+        int number = __atomic_fetch_add(&shared->requests, 1, __ATOMIC_SEQ_CST);
         const struct scripted_answer *answer =
             &script[(size_t)number < count ? (size_t)number : count - 1];
 
@@ -121,13 +123,20 @@ serve(int listener, volatile struct scripted_shared *shared, const struct script
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN);
     for (;;) {
         int fd = accept(listener, NULL, NULL);
 
         if (fd < 0)
             continue;
         shared->connections++;
-        serve_connection(fd, shared, script, count);
+        if (fork() == 0) { /* each connection by itself, as a server does */
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            close(listener);
+            serve_connection(fd, shared, script, count);
+            _exit(0);
+        }
+        close(fd);
     }
 }
 

@@ -20,6 +20,7 @@ struct scripted_answer {
     const char *bytes; /* written as they are; NULL: nothing */
     size_t filler;     /* so many 'x' behind them */
     enum scripted_end end;
+    int delay_ms; /* before it */
 };
 
 #define SCRIPTED_REQUEST_SIZE 16384

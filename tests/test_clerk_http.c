@@ -92,7 +92,7 @@ static void
 check_one(const char *bytes, enum scripted_end end, int64_t timeout_ms, int requests,
           const char *message)
 {
-    const struct scripted_answer script[] = { { bytes, 0, end } };
+    const struct scripted_answer script[] = { { bytes, 0, end, 0 } };
 
     check_unavailable(script, 1, timeout_ms, requests, message);
 }
@@ -111,7 +111,7 @@ check_last_has(struct fixture *f, const char *want)
 static void
 test_request_is_what_clerk_expects(void)
 {
-    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP } };
+    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP, 0 } };
     char last[SCRIPTED_REQUEST_SIZE];
     struct fixture f;
 
@@ -133,7 +133,7 @@ static void
 test_answer_is_handed_on(void)
 {
     char bytes[512];
-    struct scripted_answer script[] = { { NULL, 0, SCRIPTED_KEEP } };
+    struct scripted_answer script[] = { { NULL, 0, SCRIPTED_KEEP, 0 } };
     struct fixture f;
 
     script[0].bytes = scripted_json(bytes, sizeof(bytes), "200 OK", "", "{\"a\":1}");
@@ -150,7 +150,7 @@ test_answer_is_handed_on(void)
 static void
 test_connection_is_kept(void)
 {
-    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP } };
+    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP, 0 } };
     struct fixture f;
 
     set_up(&f, script, 1);
@@ -164,7 +164,7 @@ test_connection_is_kept(void)
 static void
 test_get_after_post_has_no_body(void)
 {
-    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP } };
+    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP, 0 } };
     struct clerk_call get = { .path = "/v1/jwks" };
     struct fixture f;
 
@@ -184,8 +184,8 @@ test_not_found_and_bad_request_are_answers(void)
     const struct scripted_answer script[] = {
         { "HTTP/1.1 404 Not Found\r\nContent-Type: application/json; charset=utf-8\r\n"
           "Content-Length: 2\r\n\r\n{}",
-          0, SCRIPTED_KEEP },
-        { "HTTP/1.1 400 Bad Request\r\n" EMPTY, 0, SCRIPTED_KEEP },
+          0, SCRIPTED_KEEP, 0 },
+        { "HTTP/1.1 400 Bad Request\r\n" EMPTY, 0, SCRIPTED_KEEP, 0 },
     };
     struct fixture f;
 
@@ -205,10 +205,10 @@ test_content_type_is_told(void)
 {
     const struct scripted_answer script[] = {
         { "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>", 0,
-          SCRIPTED_KEEP },
+          SCRIPTED_KEEP, 0 },
         { "HTTP/1.1 200 OK\r\nContent-Type: application/jsonp\r\nContent-Length: 2\r\n\r\n{}", 0,
-          SCRIPTED_KEEP },
-        { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 0, SCRIPTED_KEEP },
+          SCRIPTED_KEEP, 0 },
+        { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 0, SCRIPTED_KEEP, 0 },
     };
     struct fixture f;
 
@@ -223,7 +223,7 @@ test_content_type_is_told(void)
 static void
 check_key_refused(const char *bytes, const char *message)
 {
-    const struct scripted_answer script[] = { { bytes, 0, SCRIPTED_KEEP } };
+    const struct scripted_answer script[] = { { bytes, 0, SCRIPTED_KEEP, 0 } };
     struct fixture f;
 
     set_up(&f, script, 1);
@@ -249,9 +249,9 @@ static void
 test_server_errors_are_tried_again(void)
 {
     const struct scripted_answer script[] = {
-        { "HTTP/1.1 500 Internal Server Error\r\n" EMPTY, 0, SCRIPTED_KEEP },
-        { "HTTP/1.1 503 Service Unavailable\r\n" EMPTY, 0, SCRIPTED_KEEP },
-        { OK_ANSWER, 0, SCRIPTED_KEEP },
+        { "HTTP/1.1 500 Internal Server Error\r\n" EMPTY, 0, SCRIPTED_KEEP, 0 },
+        { "HTTP/1.1 503 Service Unavailable\r\n" EMPTY, 0, SCRIPTED_KEEP, 0 },
+        { OK_ANSWER, 0, SCRIPTED_KEEP, 0 },
     };
     struct fixture f;
 
@@ -310,8 +310,8 @@ test_half_a_body_is_no_answer(void)
     const struct scripted_answer script[] = {
         { "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
           "99\r\n\r\n{\"object\"",
-          0, SCRIPTED_CLOSE },
-        { OK_ANSWER, 0, SCRIPTED_KEEP },
+          0, SCRIPTED_CLOSE, 0 },
+        { OK_ANSWER, 0, SCRIPTED_KEEP, 0 },
     };
     struct fixture f;
 
@@ -327,8 +327,8 @@ test_half_a_body_is_no_answer(void)
 static void
 test_reset_connection_is_tried_again(void)
 {
-    const struct scripted_answer script[] = { { NULL, 0, SCRIPTED_RESET },
-                                              { OK_ANSWER, 0, SCRIPTED_KEEP } };
+    const struct scripted_answer script[] = { { NULL, 0, SCRIPTED_RESET, 0 },
+                                              { OK_ANSWER, 0, SCRIPTED_KEEP, 0 } };
     struct fixture f;
 
     set_up(&f, script, 2);
@@ -340,7 +340,7 @@ test_reset_connection_is_tried_again(void)
 static void
 test_connection_closed_while_idle_is_made_anew(void)
 {
-    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_CLOSE } };
+    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_CLOSE, 0 } };
     struct fixture f;
 
     set_up(&f, script, 1);
@@ -355,7 +355,7 @@ test_body_has_a_limit(void)
 {
     struct scripted_answer script[] = {
         { "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1048576\r\n\r\n",
-          CLERK_BODY_MAX, SCRIPTED_KEEP }
+          CLERK_BODY_MAX, SCRIPTED_KEEP, 0 }
     };
     struct fixture f;
 
@@ -373,7 +373,7 @@ static void
 check_limited(const char *headers, int64_t retry_after_us)
 {
     char bytes[512];
-    struct scripted_answer script[] = { { NULL, 0, SCRIPTED_KEEP } };
+    struct scripted_answer script[] = { { NULL, 0, SCRIPTED_KEEP, 0 } };
     struct fixture f;
 
     script[0].bytes =
@@ -411,8 +411,8 @@ static void
 test_429_is_tried_again_when_there_is_time(void)
 {
     const struct scripted_answer script[] = {
-        { "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n" EMPTY, 0, SCRIPTED_KEEP },
-        { OK_ANSWER, 0, SCRIPTED_KEEP },
+        { "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n" EMPTY, 0, SCRIPTED_KEEP, 0 },
+        { OK_ANSWER, 0, SCRIPTED_KEEP, 0 },
     };
     struct fixture f;
 
@@ -425,7 +425,7 @@ test_429_is_tried_again_when_there_is_time(void)
 static void
 test_nobody_listening_is_tried_until_the_deadline(void)
 {
-    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP } };
+    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP, 0 } };
     struct fixture f;
 
     set_up(&f, script, 1);
@@ -443,7 +443,7 @@ test_nobody_listening_is_tried_until_the_deadline(void)
 static void
 test_no_time_left_is_no_call(void)
 {
-    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP } };
+    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP, 0 } };
     struct fixture f;
 
     set_up(&f, script, 1);
@@ -456,7 +456,7 @@ test_no_time_left_is_no_call(void)
 static void
 test_proxy_of_the_environment_is_never_for_this_machine(void)
 {
-    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP } };
+    const struct scripted_answer script[] = { { OK_ANSWER, 0, SCRIPTED_KEEP, 0 } };
     struct fixture f;
 
     setenv("http_proxy", "http://127.0.0.1:1", 1);
@@ -473,7 +473,7 @@ static void
 test_proxy_of_the_environment_is_for_the_way_out(void)
 {
     const struct scripted_answer script[] = { { "HTTP/1.1 403 Forbidden\r\n" EMPTY, 0,
-                                                SCRIPTED_CLOSE } };
+                                                SCRIPTED_CLOSE, 0 } };
     struct fixture f;
 
     set_up(&f, script, 1);
@@ -490,7 +490,7 @@ static void
 test_quota_is_asked_and_told(void)
 {
     const struct scripted_answer script[] = {
-        { "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n" EMPTY, 0, SCRIPTED_KEEP },
+        { "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n" EMPTY, 0, SCRIPTED_KEEP, 0 },
     };
     const struct rate rate = { .count = 100, .per_us = US_PER_SECOND, .burst = 100 };
     struct verification_cache *cache = NULL;
