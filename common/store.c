@@ -32,6 +32,7 @@
 #define AUTO_HOLD_CHARGES 100
 #define AUTO_HOLD_PERCENT 95
 #define EVENT_TEXT_SIZE 256
+#define UNIQUE_ID_MAX 255
 #define HOLD_SCOPE "" /* of the replies of settled holds: no token has this name */
 
 static const struct store_ops *const backends[] = { &store_sqlite_ops };
@@ -269,7 +270,8 @@ fill_missing_period(struct store *s, struct ledger *ledger, struct budget_line *
     line->spent_nanos = line->held_nanos = 0;
     line->alerted = 0;
     if (status == STATUS_OK && account_id != 0 &&
-        (line->id == 0 || line->created_us > line->period.start_us)) {
+        (line->id == 0 || line->created_us > line->period.start_us ||
+         line->period.end_us <= now_us)) {
         status =
             s->ops->journal_sum(s->backend, account_id, line->period.start_us, line->period.end_us,
                                 &line->spent_nanos, &line->held_nanos, err);
@@ -823,7 +825,7 @@ digest_of(const uint8_t credential[SHA256_BYTES], const char *route, const char 
           uint8_t out[16])
 {
     uint8_t digest[SHA256_BYTES];
-    char storage[SHA256_BYTES + ROUTE_PREFIX_SIZE + 1024];
+    char storage[SHA256_BYTES + ROUTE_PREFIX_SIZE + UNIQUE_ID_MAX + 2];
     struct buf text;
 
     buf_init(&text, storage, sizeof(storage));
@@ -832,9 +834,17 @@ digest_of(const uint8_t credential[SHA256_BYTES], const char *route, const char 
         buf_add(&text, route);
         buf_add_char(&text, '\n');
     }
-    buf_add(&text, unique_id); /* one that is too long is cut: it comes from the web server */
+    buf_add(&text, unique_id);
+    assert(!buf_failed(&text));
     crypto_sha256(storage, text.length, digest);
     memcpy(out, digest, 16);
+}
+
+/* mod_unique_id's is 24 bytes; one that is too long is none, and then every call counts. */
+static const char *
+unique_id_of(const struct admission *ask)
+{
+    return ask->unique_id != NULL && strlen(ask->unique_id) <= UNIQUE_ID_MAX ? ask->unique_id : "";
 }
 
 static const char *
@@ -896,14 +906,13 @@ admit_init(struct admit *a, struct store *s, const struct admission *ask, bool e
     a->rule = policy_hold_rule(ask->plan, ask->route);
     a->hold_due = (a->rule != NULL && a->rule->set && (a->rule->automatic || a->rule->nanos > 0)) ||
                   ask->plan->concurrency > 0;
-    a->once =
-        (a->hold_due || has_rates(ask)) && ask->unique_id != NULL && ask->unique_id[0] != '\0';
+    a->once = (a->hold_due || has_rates(ask)) && unique_id_of(ask)[0] != '\0';
     a->mode =
         (a->hold_due || has_rates(ask)) && !ask->redirected && !explain ? STORE_WRITE : STORE_READ;
     a->hash = hash_names(ask->names);
     a->memo = memo_of(s, a->hash);
     if (a->once)
-        digest_of(ask->credential, route_name(ask->route), ask->unique_id, a->key);
+        digest_of(ask->credential, route_name(ask->route), unique_id_of(ask), a->key);
 }
 
 static int
@@ -1076,10 +1085,9 @@ hold_is_yours(const struct store_load *load, const struct admission *ask)
 {
     uint8_t caller[CALLER_BYTES];
 
-    if (!load->hold_found || load->hold.state == HOLD_VOIDED || ask->unique_id == NULL ||
-        ask->unique_id[0] == '\0')
+    if (!load->hold_found || load->hold.state == HOLD_VOIDED || unique_id_of(ask)[0] == '\0')
         return false;
-    digest_of(ask->credential, NULL, ask->unique_id, caller);
+    digest_of(ask->credential, NULL, unique_id_of(ask), caller);
     return crypto_equal(caller, load->hold.caller, sizeof(caller));
 }
 
@@ -1145,8 +1153,8 @@ record_admission(struct store *s, struct admit *a, struct verdict *out, struct e
         out->hold.nonce = new_nonce(s);
         out->hold.chain_id = a->place.id;
         (void)!text_copy(out->hold.route, sizeof(out->hold.route), route_name(a->ask->route));
-        if (a->ask->unique_id != NULL && a->ask->unique_id[0] != '\0')
-            digest_of(a->ask->credential, NULL, a->ask->unique_id, out->hold.caller);
+        if (unique_id_of(a->ask)[0] != '\0')
+            digest_of(a->ask->credential, NULL, unique_id_of(a->ask), out->hold.caller);
         status = s->ops->hold_write(s->backend, &out->hold, err);
         keep_us = out->hold.expires_us;
     }
@@ -2637,16 +2645,9 @@ enum status
 store_prune(struct store *s, int64_t older_than_us, int64_t now_us, int64_t *removed,
             struct error *err)
 {
-    int64_t piece = 0;
-    enum status status;
-
     *removed = 0;
-    do {
-        status = s->ops->prune(s->backend, now_us - s->idempotency_ttl_us, older_than_us, now_us,
-                               &piece, err);
-        *removed += piece;
-    } while (status == STATUS_OK && piece > 0);
-    return status;
+    return s->ops->prune(s->backend, now_us - s->idempotency_ttl_us, older_than_us, now_us, removed,
+                         err);
 }
 
 enum status

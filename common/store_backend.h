@@ -280,8 +280,14 @@ struct store_ops {
     enum status (*scan)(struct store_backend *backend, enum scan_kind kind,
                         bool (*visit)(void *context, const struct scan_row *row), void *context,
                         struct error *err);
-    /* One short piece, its own transaction; `*removed` 0: nothing is left. `keep_us`: idempotency
-     * rows and told events made before it go; `older_than_us` as in store_prune. */
+    /* Before this instant prune may have removed period rows. Inside a transaction. */
+    enum status (*pruned_until)(struct store_backend *backend, int64_t *out, struct error *err);
+    /*
+     * In short transactions of its own: admissions that are over at `now_us`; idempotency rows and
+     * told events made before `keep_us`; and with `older_than_us` > 0 period rows that ended by
+     * then and hold nothing; then, before both times, charges that no period row contains any more
+     * (refunds before their charge) and ended holds without a charge. Adds to `*removed`.
+     */
     enum status (*prune)(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,
                          int64_t now_us, int64_t *removed, struct error *err);
 };

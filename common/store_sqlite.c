@@ -45,6 +45,9 @@
 #define PAGE_BYTES "2048"
 #define LINES_PER_ACCOUNT 256 /* budget.id = account_id * 256 + n */
 #define PRUNE_PIECE 500
+#define PRUNE_FOUND_MAX 50000 /* rows looked up at once */
+#define ADMISSION_SWEEP \
+    1024 /* admissions noted by one process before it removes those that are over */
 
 /* File systems that another machine can write to, or whose locks and shared memory may not hold. */
 static const struct {
@@ -270,6 +273,8 @@ struct sqlite_store {
     bool batch_unsynced; /* something in it must be durable */
     bool batch_lost;     /* SQLite gave the outer transaction up by itself */
     int wal_frames;      /* after this process's last commit */
+    int admissions_written; /* since this process last removed those that are over */
+    int64_t now_us;         /* of the last load */
     sqlite3_stmt *statements[SQL_COUNT];
 };
 
@@ -660,6 +665,35 @@ refuse_if_marked(struct sqlite_store *s, struct error *err)
         s->path, s->failed_path);
 }
 
+/* `path`'s folder; an absolute path. */
+static bool
+folder_of(const char *path, char folder[PATH_MAX])
+{
+    char *slash;
+
+    if (!text_copy(folder, PATH_MAX, path))
+        return false;
+    slash = strrchr(folder, '/');
+    slash[slash == folder ? 1 : 0] = '\0';
+    return true;
+}
+
+static bool
+sync_folder(const char *path)
+{
+    char folder[PATH_MAX];
+    bool synced;
+    int fd;
+
+    if (!folder_of(path, folder))
+        return false;
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    synced = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return synced;
+}
+
 static void
 mark_failed(struct sqlite_store *s)
 {
@@ -674,6 +708,7 @@ mark_failed(struct sqlite_store *s)
     }
     fsync(fd);
     close(fd);
+    (void)!sync_folder(s->failed_path); /* the disk is failing: what can be done was done */
 }
 
 /* Sync through SQLite's own descriptor: closing another one of the database file would drop this
@@ -934,17 +969,11 @@ checkpoint(struct sqlite_store *s, struct error *err)
     return status;
 }
 
-static int open_side_file(const struct sqlite_store *s, const char *suffix, gid_t group,
-                          struct error *err);
-
 static void
-sqlite_after(struct store_backend *backend)
+checkpoint_if_alone(struct sqlite_store *s)
 {
-    struct sqlite_store *s = sqlite_of(backend);
     struct error err;
 
-    if (s->wal_frames <= CHECKPOINT_FRAMES || s->in_transaction || s->batch)
-        return;
     s->wal_frames = 0; /* whatever comes of it: ask again after the next commit */
     if (flock(s->checkpoint_fd, LOCK_EX | LOCK_NB) != 0)
         return;
@@ -979,13 +1008,10 @@ static enum status
 check_file_system(const char *path, struct error *err)
 {
     char folder[PATH_MAX];
-    char *slash;
     struct statfs fs;
 
-    if (!text_copy(folder, sizeof(folder), path))
+    if (!folder_of(path, folder))
         return error_set(err, STATUS_INVALID, "store %s: the path is too long", path);
-    slash = strrchr(folder, '/');
-    slash[slash == folder ? 1 : 0] = '\0';
     if (statfs(folder, &fs) != 0)
         return error_set(
             err, STATUS_UNAVAILABLE,
@@ -1166,6 +1192,22 @@ newest_step(void)
     return schema_sqlite[sizeof(schema_sqlite) / sizeof(schema_sqlite[0]) - 1].number;
 }
 
+/* Someone may have switched the file with another tool; the three rules need the log. */
+static enum status
+require_log(struct sqlite_store *s, struct error *err)
+{
+    int64_t is_log;
+    enum status status =
+        pragma_int(s, "SELECT journal_mode = 'wal' FROM pragma_journal_mode", &is_log, err);
+
+    if (status == STATUS_OK && !is_log)
+        return error_set(err, STATUS_UNAVAILABLE,
+                         "store %s: not in WAL mode; run `spendgate migrate` on a file system with "
+                         "shared memory",
+                         s->path);
+    return status;
+}
+
 /* 0: an empty file. */
 static enum status
 schema_version(struct sqlite_store *s, int64_t *out, struct error *err)
@@ -1242,8 +1284,15 @@ apply_schema(struct sqlite_store *s, int *applied, struct error *err)
         *applied += status == STATUS_OK;
     }
     writer_unlock(s);
+    if (status == STATUS_OK)
+        status = require_log(s, err);
     if (status == STATUS_OK && *applied > 0)
         status = sqlite_settle_disk(&s->base, err);
+    /* The names of new files: SQLite syncs them in the process that made them, which may have died.
+     */
+    if (status == STATUS_OK && *applied > 0 && !sync_folder(s->path))
+        status = error_set(err, STATUS_UNAVAILABLE,
+                           "store %s: its folder cannot be synced (errno %d)", s->path, errno);
     return status;
 }
 
@@ -1365,6 +1414,8 @@ require_schema(struct sqlite_store *s, bool create, struct error *err)
         if (status == STATUS_OK)
             status = schema_version(s, &version, err);
     }
+    if (status == STATUS_OK)
+        status = require_log(s, err);
     if (status == STATUS_OK)
         status = refuse_newer(s, version, err);
     if (status == STATUS_OK && version < newest_step())
@@ -1811,6 +1862,7 @@ sqlite_load(struct store_backend *backend, struct store_load *load, struct error
     load->hold_found = load->charge_found = load->admission_found = false;
     load->refunded_nanos = load->admission_hold = 0;
     load->oldest_expiry_us = INT64_MAX;
+    s->now_us = load->now_us;
     ledger->account_count = ledger->line_count = ledger->event_count = 0;
     ledger->key = ledger->subject = ledger->organization = -1;
     if (load->hold_id != 0)
@@ -2237,6 +2289,7 @@ sqlite_admission_write(struct store_backend *backend, const uint8_t key[ADMISSIO
     sqlite3_bind_blob(stmt, 1, key, ADMISSION_KEY_BYTES, SQLITE_STATIC);
     sqlite3_bind_int64(stmt, 2, hold_id);
     sqlite3_bind_int64(stmt, 3, expires_us);
+    s->admissions_written++;
     return run(s, stmt, "note an admission", err);
 }
 
@@ -2633,50 +2686,148 @@ sqlite_scan(struct store_backend *backend, enum scan_kind kind,
 
 /* ---- prune ---------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *sql;
-    bool with_periods; /* only when periods may go; ?1 is then that time */
-    bool now;          /* ?1 is now, not the time until which replies are kept */
-} prune_steps[] = {
-    { "DELETE FROM admission WHERE key IN (SELECT key FROM admission WHERE expires_us <= ?1 LIMIT "
-      "?2)",
-      false, true },
-    { "DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency WHERE "
-      "created_us < ?1 LIMIT ?2)",
-      false, false },
-    { "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE told_us <> 0 AND created_us < ?1 "
-      "LIMIT ?2)",
-      false, false },
-    { "DELETE FROM hold WHERE id IN (SELECT id FROM hold WHERE state <> 0 AND expires_us < ?1 "
-      "AND charge_id = 0 AND expiry_charge_id = 0 LIMIT ?2)",
-      true, false },
+/*
+ * What may go is found without a lock, into a table of this connection, and removed in short
+ * pieces. A row that is found stays removable: all of them only get older. Order matters: charges
+ * go once no period row contains them, refunds before their charge, holds after their charge. ?1 is
+ * the step's own time.
+ */
+enum prune_step {
+    PRUNE_ADMISSIONS,
+    PRUNE_REPLIES,
+    PRUNE_EVENTS,
+    PRUNE_PERIODS,
+    PRUNE_CHARGES,
+    PRUNE_HOLDS
 };
 
+static const struct {
+    const char *find, *remove;
+} prune_sql[] = {
+    [PRUNE_ADMISSIONS] = { "SELECT key, NULL FROM admission WHERE expires_us <= ?1",
+                           "DELETE FROM admission WHERE key IN (SELECT a FROM doomed WHERE id <= "
+                           "?1)" },
+    [PRUNE_REPLIES] = { "SELECT scope, key FROM idempotency WHERE created_us < ?1",
+                        "DELETE FROM idempotency WHERE (scope, key) IN (SELECT a, b FROM doomed "
+                        "WHERE id <= ?1)" },
+    [PRUNE_EVENTS] = { "SELECT id, NULL FROM event WHERE told_us <> 0 AND created_us < ?1",
+                       "DELETE FROM event WHERE id IN (SELECT a FROM doomed WHERE id <= ?1)" },
+    [PRUNE_PERIODS] = { "SELECT budget_id, start_us FROM budget_period WHERE end_us <= ?1 "
+                        "AND held_nanos = 0",
+                        "DELETE FROM budget_period WHERE (budget_id, start_us) IN (SELECT a, b "
+                        "FROM doomed WHERE id <= ?1) AND held_nanos = 0" },
+    [PRUNE_CHARGES] = { "SELECT c.id, NULL FROM charge c WHERE c.at_us < ?1 AND c.created_us < ?1 "
+                        "AND NOT EXISTS (SELECT 1 FROM charge r WHERE r.refund_of = c.id "
+                        "AND r.refund_of <> 0) AND NOT EXISTS (SELECT 1 FROM chain_account m "
+                        "JOIN budget b ON b.id > m.account_id * 256 AND b.id < m.account_id * 256 "
+                        "+ 256 "
+                        "JOIN budget_period p ON p.budget_id = b.id AND p.start_us <= c.at_us "
+                        "AND p.end_us > c.at_us WHERE m.chain_id = c.chain_id)",
+                        "DELETE FROM charge WHERE id IN (SELECT a FROM doomed WHERE id <= ?1)" },
+    [PRUNE_HOLDS] = { "SELECT h.id, NULL FROM hold h WHERE h.state <> 0 AND h.expires_us < ?1 "
+                      "AND NOT EXISTS (SELECT 1 FROM charge c WHERE c.id IN (h.charge_id, "
+                      "h.expiry_charge_id))",
+                      "DELETE FROM hold WHERE state <> 0 AND id IN (SELECT a FROM doomed "
+                      "WHERE id <= ?1)" },
+};
+
+/* One statement of its own with at most two numbers; `*changed` is the rows it changed. */
 static enum status
-prune_piece(struct sqlite_store *s, const char *sql, int64_t time_us, int64_t *removed,
-            struct error *err)
+run_once(struct sqlite_store *s, const char *sql, int64_t first, int64_t second, int64_t *changed,
+         struct error *err)
 {
     sqlite3_stmt *stmt = NULL;
-    int rc;
+    int rc = sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL);
+    enum status status;
+
+    if (rc == SQLITE_OK) {
+        sqlite3_bind_int64(stmt, 1, first);
+        if (sqlite3_bind_parameter_count(stmt) > 1)
+            sqlite3_bind_int64(stmt, 2, second);
+        status = run(s, stmt, "prune", err);
+    } else {
+        status = failed(s, rc, "prune", err);
+    }
+    *changed = status == STATUS_OK ? sqlite3_changes64(s->db) : 0;
+    sqlite3_finalize(stmt);
+    return status;
+}
+
+static enum status
+find_doomed(struct sqlite_store *s, enum prune_step step, int64_t time_us, int64_t *count,
+            struct error *err)
+{
+    char text[1024];
+    struct buf sql;
+    enum status status =
+        execute(s,
+                "CREATE TEMP TABLE IF NOT EXISTS doomed (id INTEGER PRIMARY KEY, a, b);"
+                "DELETE FROM doomed",
+                "prune", err);
+
+    *count = 0;
+    buf_init(&sql, text, sizeof(text));
+    buf_add_format(&sql, "INSERT INTO doomed (a, b) %s LIMIT ?2", prune_sql[step].find);
+    assert(!buf_failed(&sql));
+    return status == STATUS_OK ? run_once(s, text, time_us, PRUNE_FOUND_MAX, count, err) : status;
+}
+
+/* Remove what was found, one short transaction per piece. */
+static enum status
+remove_doomed(struct sqlite_store *s, enum prune_step step, int64_t count, int64_t *removed,
+              struct error *err)
+{
+    enum status status = STATUS_OK;
+    int64_t changed;
+
+    for (int64_t done = 0; done < count && status == STATUS_OK; done += PRUNE_PIECE) {
+        status = sqlite_begin(&s->base, STORE_WRITE, err);
+        if (status != STATUS_OK)
+            return status;
+        status = run_once(s, prune_sql[step].remove, done + PRUNE_PIECE, 0, &changed, err);
+        *removed += changed;
+        if (status == STATUS_OK)
+            status = run_once(s, "DELETE FROM doomed WHERE id <= ?1", done + PRUNE_PIECE, 0,
+                              &changed, err);
+        if (status != STATUS_OK) {
+            sqlite_rollback(&s->base);
+            return status;
+        }
+        status = sqlite_commit(&s->base, false, err);
+    }
+    return status;
+}
+
+static enum status
+prune_step(struct sqlite_store *s, enum prune_step step, int64_t time_us, int64_t *removed,
+           struct error *err)
+{
+    int64_t count;
+    enum status status;
+
+    do {
+        status = find_doomed(s, step, time_us, &count, err);
+        if (status == STATUS_OK && count > 0)
+            status = remove_doomed(s, step, count, removed, err);
+    } while (status == STATUS_OK && count == PRUNE_FOUND_MAX);
+    return status;
+}
+
+/* From here on a period row that is missing before `time_us` is no contradiction. */
+static enum status
+note_pruned(struct sqlite_store *s, int64_t time_us, struct error *err)
+{
+    int64_t changed;
     enum status status = sqlite_begin(&s->base, STORE_WRITE, err);
 
     if (status != STATUS_OK)
         return status;
-    rc = sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL);
-    if (rc != SQLITE_OK) {
-        status = failed(s, rc, "prune", err);
-    } else {
-        sqlite3_bind_int64(stmt, 1, time_us);
-        sqlite3_bind_int64(stmt, 2, PRUNE_PIECE);
-        status = run(s, stmt, "prune", err);
-    }
-    *removed = status == STATUS_OK ? sqlite3_changes64(s->db) : 0;
-    sqlite3_finalize(stmt);
-    if (status != STATUS_OK) {
-        sqlite_rollback(&s->base);
-        return status;
-    }
-    return sqlite_commit(&s->base, false, err);
+    status = run_once(s, "UPDATE counter SET value = max(value, ?1) WHERE name = 'pruned_until_us'",
+                      time_us, 0, &changed, err);
+    if (status == STATUS_OK)
+        return sqlite_commit(&s->base, false, err);
+    sqlite_rollback(&s->base);
+    return status;
 }
 
 static enum status
@@ -2684,21 +2835,50 @@ sqlite_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_
              int64_t *removed, struct error *err)
 {
     struct sqlite_store *s = sqlite_of(backend);
-    enum status status = STATUS_OK;
+    int64_t oldest_us = older_than_us < keep_us ? older_than_us : keep_us;
+    enum status status = prune_step(s, PRUNE_ADMISSIONS, now_us, removed, err);
 
-    *removed = 0;
-    for (size_t i = 0; i < sizeof(prune_steps) / sizeof(prune_steps[0]) && *removed == 0; i++) {
-        if (prune_steps[i].with_periods && older_than_us == 0)
-            continue;
-        status = prune_piece(s, prune_steps[i].sql,
-                             prune_steps[i].now            ? now_us
-                             : prune_steps[i].with_periods ? older_than_us
-                                                           : keep_us,
-                             removed, err);
-        if (status != STATUS_OK)
-            return status;
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_REPLIES, keep_us, removed, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_EVENTS, keep_us, removed, err);
+    if (status != STATUS_OK || older_than_us == 0)
+        return status;
+    status = note_pruned(s, older_than_us, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_PERIODS, older_than_us, removed, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
+    if (status == STATUS_OK) /* once more: the charges whose refunds have just gone */
+        status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
+    return status == STATUS_OK ? prune_step(s, PRUNE_HOLDS, oldest_us, removed, err) : status;
+}
+
+static enum status
+sqlite_pruned_until(struct store_backend *backend, int64_t *out, struct error *err)
+{
+    return pragma_int(sqlite_of(backend),
+                      "SELECT value FROM counter WHERE name = 'pruned_until_us'", out, err);
+}
+
+/* ---- after the answer ----------------------------------------------------------------------- */
+
+static void
+sqlite_after(struct store_backend *backend)
+{
+    struct sqlite_store *s = sqlite_of(backend);
+    struct error err;
+    int64_t removed = 0;
+
+    if (s->in_transaction || s->batch)
+        return;
+    if (s->admissions_written >= ADMISSION_SWEEP) {
+        s->admissions_written = 0;
+        if (prune_step(s, PRUNE_ADMISSIONS, s->now_us, &removed, &err) != STATUS_OK)
+            log_failure("store_after", &err, NULL);
     }
-    return status;
+    if (s->wal_frames > CHECKPOINT_FRAMES)
+        checkpoint_if_alone(s);
 }
 
 const struct store_ops store_sqlite_ops = {
@@ -2747,5 +2927,6 @@ const struct store_ops store_sqlite_ops = {
     .report = sqlite_report,
     .holds = sqlite_holds,
     .scan = sqlite_scan,
+    .pruned_until = sqlite_pruned_until,
     .prune = sqlite_prune,
 };

@@ -55,6 +55,7 @@ struct verify {
     void *context;
     struct verify_summary *summary;
     bool no_memory;
+    int64_t pruned_until_us;
     struct vector accounts, lines, periods, chains, members; /* members: size_t, index of account */
 };
 
@@ -306,7 +307,7 @@ count_on_chain(struct verify *v, int64_t chain_id, int64_t at_us, int64_t create
             if (period != NULL) {
                 sum(&period->sum_spent_nanos, spent);
                 sum(&period->sum_held_nanos, held);
-            } else if (created_us > line_at(v, l)->created_us) {
+            } else if (created_us > line_at(v, l)->created_us && at_us >= v->pruned_until_us) {
                 buf_init(&text, storage, sizeof(storage));
                 add_line_name(v, &text, line_at(v, l));
                 buf_add_format(&text, ": no period row for %s %" PRId64, what, id);
@@ -464,7 +465,7 @@ store_verify_rows(const struct store_ops *ops, struct store_backend *backend,
         .chains = { .size = sizeof(struct seen_chain) },
         .members = { .size = sizeof(size_t) },
     };
-    enum status status = STATUS_OK;
+    enum status status = ops->pruned_until(backend, &v.pruned_until_us, err);
 
     for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]) && status == STATUS_OK; i++) {
         status = ops->scan(backend, passes[i].kind, passes[i].visit, &v, err);

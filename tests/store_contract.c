@@ -1138,7 +1138,34 @@ test_a_redirected_call_with_a_voided_hold_is_refused(void)
     teardown(f);
 }
 
-/* ---- refunds, replies, events --------------------------------------------------------------- */
+/* ---- refunds, replies, prune --------------------------------------------------------------- */
+
+struct sums {
+    int64_t count, nanos, last_id;
+};
+
+static bool
+sum_charge(void *context, const struct charge *charge)
+{
+    struct sums *sums = context;
+
+    sums->count++;
+    sums->nanos += charge->amount_nanos;
+    sums->last_id = charge->id;
+    return true;
+}
+
+static struct sums
+charges(struct fixture *f, struct charge_filter filter)
+{
+    struct sums sums = { 0, 0, 0 };
+
+    filter.limit = filter.limit != 0 ? filter.limit : 1000;
+    filter.to_us = filter.to_us != 0 ? filter.to_us : INT64_MAX;
+    filter.before_id = filter.before_id != 0 ? filter.before_id : INT64_MAX;
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &filter, sum_charge, &sums, &f->err), &f->err);
+    return sums;
+}
 
 static enum outcome
 refund(struct fixture *f, int64_t nanos, const char *key)
@@ -1266,6 +1293,56 @@ test_the_reply_of_a_settled_hold_is_made_again_after_prune(void)
     CHECK_INT("again", OUTCOME_REPLAYED, spend_hold(f, id, NULL, CENT, NOON + 40 * day));
     CHECK_STRING("reply", first, buf_text(&f->reply));
     CHECK_INT("other", OUTCOME_HOLD_SETTLED, spend_hold(f, id, NULL, 2 * CENT, NOON + 40 * day));
+    teardown(f);
+}
+
+static void
+test_prune_removes_old_periods_with_their_charges_and_holds(void)
+{
+    struct fixture *f = setup();
+    const int64_t day = INT64_C(86400) * SECOND;
+    int64_t removed, later = NOON + 100 * day;
+    char id[PUBLIC_ID_SIZE];
+
+    add_budget(&f->plans[0], PERIOD_DAY, USD);
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("post", OUTCOME_DONE, spend_hold(f, id, NULL, CENT, NOON));
+    CHECK_INT("refund", OUTCOME_DONE, refund(f, 1, NULL));
+    CHECK_TRUE("later", admit(f, "user_1", later));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("post", OUTCOME_DONE, spend_hold(f, id, NULL, CENT, later));
+    CHECK_STATUS(STATUS_OK, store_prune(f->store, later - 50 * day, later, &removed, &f->err),
+                 &f->err);
+    CHECK_INT("2 periods, 2 charges, 1 hold, 1 reply", 6, removed);
+    CHECK_INT("kept", CENT, charges(f, (struct charge_filter){ 0 }).nanos);
+    CHECK_INT("verify", 0, differences(f, later));
+    CHECK_STATUS(STATUS_OK, store_prune(f->store, later - 50 * day, later, &removed, &f->err),
+                 &f->err);
+    CHECK_INT("nothing left", 0, removed);
+    teardown(f);
+}
+
+static void
+test_prune_keeps_a_charge_whose_longer_period_is_kept(void)
+{
+    struct fixture *f = setup();
+    const int64_t day = INT64_C(86400) * SECOND;
+    int64_t removed, early = NOON - 60 * day;
+    struct result posted;
+
+    add_budget(&f->plans[0], PERIOD_YEAR, USD);
+    CHECK_TRUE("first", admit(f, "user_1", early));
+    CHECK_INT("spend", OUTCOME_DONE, spend_as(f, "user_1", 2 * CENT, NULL, early));
+    posted = f->result;
+    CHECK_INT("expired", 0, line_of(f, "user_1", PERIOD_YEAR, NOON).held_nanos);
+    CHECK_STATUS(STATUS_OK, store_prune(f->store, NOON, NOON, &removed, &f->err), &f->err);
+    CHECK_INT("the month and the hold", 2, removed);
+    CHECK_INT("verify", 0, differences(f, NOON));
+    f->result = posted;
+    CHECK_INT("refund", OUTCOME_DONE, refund(f, CENT, NULL));
+    CHECK_INT("the month again", CENT, line_of(f, "user_1", PERIOD_MONTH, early).spent_nanos);
+    CHECK_INT("year", CENT, line_of(f, "user_1", PERIOD_YEAR, NOON).spent_nanos);
     teardown(f);
 }
 
@@ -1428,33 +1505,6 @@ test_accounts_are_listed_in_byte_order(void)
                  &f->err);
     CHECK_STRING("stopped", "all ", seen.text);
     teardown(f);
-}
-
-struct sums {
-    int64_t count, nanos, last_id;
-};
-
-static bool
-sum_charge(void *context, const struct charge *charge)
-{
-    struct sums *sums = context;
-
-    sums->count++;
-    sums->nanos += charge->amount_nanos;
-    sums->last_id = charge->id;
-    return true;
-}
-
-static struct sums
-charges(struct fixture *f, struct charge_filter filter)
-{
-    struct sums sums = { 0, 0, 0 };
-
-    filter.limit = filter.limit != 0 ? filter.limit : 1000;
-    filter.to_us = filter.to_us != 0 ? filter.to_us : INT64_MAX;
-    filter.before_id = filter.before_id != 0 ? filter.before_id : INT64_MAX;
-    CHECK_STATUS(STATUS_OK, store_charges(f->store, &filter, sum_charge, &sums, &f->err), &f->err);
-    return sums;
 }
 
 static bool
@@ -2056,6 +2106,8 @@ main(void)
         CHECK_TEST(test_i4_a_key_used_for_another_request_is_refused_also_with_a_hold),
         CHECK_TEST(test_prune_keeps_replies_for_the_promised_time),
         CHECK_TEST(test_the_reply_of_a_settled_hold_is_made_again_after_prune),
+        CHECK_TEST(test_prune_removes_old_periods_with_their_charges_and_holds),
+        CHECK_TEST(test_prune_keeps_a_charge_whose_longer_period_is_kept),
         CHECK_TEST(test_an_answer_that_does_not_fit_records_nothing),
         CHECK_TEST(test_a_batch_records_each_post),
         CHECK_TEST(test_i6_a_batch_that_is_not_kept_records_nothing),

@@ -1281,6 +1281,46 @@ test_a_file_that_is_no_database_or_was_cut_is_corrupt(void)
     teardown(f);
 }
 
+static void
+test_a_file_that_was_switched_out_of_wal_mode_is_refused(void)
+{
+    struct fixture *f = setup();
+    int applied;
+
+    store_close(f->store);
+    f->store = NULL;
+    query(f, "PRAGMA journal_mode = DELETE");
+    CHECK_STATUS(STATUS_UNAVAILABLE, open_again(f), &f->err);
+    CHECK_TRUE("what to do", contains(f->err.message, "not in WAL mode; run `spendgate migrate`"));
+    CHECK_STATUS(STATUS_OK, store_migrate(&f->options, &applied, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, open_again(f), &f->err);
+    teardown(f);
+}
+
+static void
+test_admissions_that_are_over_are_removed_after_the_answer(void)
+{
+    struct fixture *f = setup();
+    static const struct chain_names names = { .key_id = "ak_1", .subject = "user_1" };
+    char unique[32];
+    struct admission ask = {
+        .names = &names, .plan = &f->plan, .verification = 1, .unique_id = unique
+    };
+    struct buf text;
+
+    for (int i = 0; i < 1024; i++) {
+        buf_init(&text, unique, sizeof(unique));
+        buf_add_int(&text, i);
+        CHECK_STATUS(STATUS_OK,
+                     store_admit(f->store, &ask, NOON + i * US_PER_SECOND, &f->verdict, &f->err),
+                     &f->err);
+        store_after(f->store);
+    }
+    /* each lives as long as its hold, 300 s */
+    CHECK_INT("those that live", 300, query(f, "SELECT count(*) FROM admission"));
+    teardown(f);
+}
+
 /* ---- rows changed by hand ------------------------------------------------------------------- */
 
 static void
@@ -1414,6 +1454,8 @@ main(void)
         CHECK_TEST(test_migrate_applies_the_missing_steps_once),
         CHECK_TEST(test_another_programs_database_is_refused),
         CHECK_TEST(test_a_file_that_is_no_database_or_was_cut_is_corrupt),
+        CHECK_TEST(test_a_file_that_was_switched_out_of_wal_mode_is_refused),
+        CHECK_TEST(test_admissions_that_are_over_are_removed_after_the_answer),
         CHECK_TEST(test_i7_verify_finds_every_balance_that_was_changed_by_hand),
         CHECK_TEST(test_rows_that_no_program_of_ours_wrote_are_corrupt),
     };

@@ -8,7 +8,7 @@ CREATE TABLE counter (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO counter (name, value) VALUES ('verification', 1), ('checkpoint', 0);
+INSERT INTO counter (name, value) VALUES ('verification', 1), ('checkpoint', 0), ('pruned_until_us', 0);
 
 CREATE TABLE account (
     id INTEGER PRIMARY KEY,
