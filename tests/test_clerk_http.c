@@ -84,7 +84,7 @@ check_unavailable(const struct scripted_answer *script, size_t count, int64_t ti
     CHECK_INT(message, CLERK_UNAVAILABLE, f.answer.outcome);
     CHECK_STRING("message", message, f.err.message);
     CHECK_INT(message, requests, f.server.shared->requests);
-    CHECK_TRUE("inside the deadline", f.took_ms < timeout_ms + 100);
+    CHECK_TRUE("inside the deadline", f.took_ms < timeout_ms + 500);
     tear_down(&f);
 }
 
@@ -258,15 +258,24 @@ test_server_errors_are_tried_again(void)
     set_up(&f, script, 3);
     CHECK_STATUS(STATUS_OK, call(&f, 2000), &f.err);
     CHECK_INT("requests", 3, f.server.shared->requests);
-    CHECK_TRUE("with pauses", f.took_ms >= 150 && f.took_ms < 600);
+    CHECK_TRUE("with pauses", f.took_ms >= 150 && f.took_ms < 1500);
     tear_down(&f);
 }
 
+/* With pauses of at least 50, 100 and 200 ms there is no time for a fourth. */
 static void
 test_retries_end_at_the_deadline(void)
 {
-    check_one("HTTP/1.1 500 Internal Server Error\r\n" EMPTY, SCRIPTED_KEEP, 40, 1,
-              "Clerk answers HTTP 500");
+    const struct scripted_answer script[] = {
+        { "HTTP/1.1 500 Internal Server Error\r\n" EMPTY, 0, SCRIPTED_KEEP, 0 },
+    };
+    struct fixture f;
+
+    set_up(&f, script, 1);
+    CHECK_STATUS(STATUS_UNAVAILABLE, call(&f, 340), &f.err);
+    CHECK_TRUE("fewer", f.server.shared->requests < CLERK_ATTEMPTS_MAX);
+    CHECK_TRUE("in time", f.took_ms < 800);
+    tear_down(&f);
 }
 
 static void
@@ -315,7 +324,7 @@ test_half_a_body_is_no_answer(void)
     };
     struct fixture f;
 
-    check_unavailable(script, 1, 60, 1,
+    check_unavailable(script, 1, 5000, CLERK_ATTEMPTS_MAX,
                       "Clerk: Transferred a partial file: check clerk { api_url }, the network and "
                       "its proxy");
     set_up(&f, script, 2);
@@ -418,7 +427,7 @@ test_429_is_tried_again_when_there_is_time(void)
 
     set_up(&f, script, 2);
     CHECK_STATUS(STATUS_OK, call(&f, 2000), &f.err);
-    CHECK_TRUE("after a second", f.took_ms >= 1000 && f.took_ms < 1300);
+    CHECK_TRUE("after a second", f.took_ms >= 1000 && f.took_ms < 1900);
     tear_down(&f);
 }
 
@@ -436,7 +445,7 @@ test_nobody_listening_is_tried_until_the_deadline(void)
                  "Clerk: Couldn't connect to server: check clerk { api_url }, the network and its "
                  "proxy",
                  f.err.message);
-    CHECK_TRUE("with pauses", f.took_ms >= 50 && f.took_ms < 450);
+    CHECK_TRUE("with pauses", f.took_ms >= 50 && f.took_ms < 900);
     tear_down(&f);
 }
 

@@ -208,9 +208,9 @@ test_flood_of_unknown_credentials_does_not_slow_known_ones(void)
     second = ask_beside("ak_unknown_2");
     wait_for_requests(3);
     CHECK_INT("from memory", 200, ask("ak_known"));
-    CHECK_TRUE("at once", f.took_ms < 100);
+    CHECK_TRUE("at once", f.took_ms < 300);
     CHECK_INT("no slot", 503, ask("ak_unknown_3"));
-    CHECK_TRUE("at once", f.took_ms < 100);
+    CHECK_TRUE("at once", f.took_ms < 300);
     CHECK_TRUE("come back", strstr(f.storage, "\r\nRetry-After: 1\r\n") != NULL);
     CHECK_INT(
         "says why", 1,
@@ -282,7 +282,7 @@ test_breaker_stops_every_process(void)
     asked = f.server.shared->requests;
     CHECK_INT("five, and no more", 5, asked);
     CHECK_INT("another", 503, status_of(ask_beside("ak_two")));
-    CHECK_TRUE("at once", f.took_ms < 100);
+    CHECK_TRUE("at once", f.took_ms < 300);
     CHECK_INT("asked", asked, f.server.shared->requests);
     CHECK_INT("log", 1, scratch_log_count(&f.scratch, "event=clerk_breaker_open"));
     tear_down();
