@@ -8,7 +8,9 @@ package Bench;
 #     /free/     our authorizer, a cached key, no hold
 #     /hold/     our authorizer, a cached key, a hold per request
 #
-# All are started by lighttpd, with the same number of processes; behind each is one small static file.
+# All have the same number of processes. They are started by lighttpd, and each process has a socket of its own (as in
+# conf/lighttpd/05-spendgate.conf), or, with `shared', run by themselves on one socket (05-spendgate-sockets.conf).
+# Behind each is one small static file.
 use strict;
 use warnings;
 
@@ -27,7 +29,12 @@ use constant SUBJECT => 'bench';
 sub new {
     my ($class, %option) = @_;
     my $gate = Spendgate::E2E->new;
-    my $self = bless { gate => $gate, workers => $option{workers} // 4, wrap => $option{wrap} // '' }, $class;
+    my $self = bless {
+        gate    => $gate,
+        workers => $option{workers} // 4,
+        wrap    => $option{wrap} // '',
+        shared  => $option{shared},
+    }, $class;
     # The cache belongs on tmpfs; the store where the machine's disk is.
     $self->{shm} = -d '/dev/shm' && -w _ ? "/dev/shm/spendgate-bench.$$" : $gate->path('cache');
     make_path($self->{shm});
@@ -109,14 +116,37 @@ sub _record_answer {
     return;
 }
 
-sub _guard {
-    my ($self, $prefix, $program, $environment) = @_;
-    my $folder = $self->{gate}->folder;
-    return <<"END";
-"/$prefix/" => (( "mode" => "authorizer", "check-local" => "disable", "socket" => "$folder/run/$prefix.sock",
-    "bin-path" => "$program", "max-procs" => $self->{workers}, "bin-environment" => ( $environment ),
-    "bin-copy-environment" => ( "PATH" ) ))
+# Processes of `program` on one socket, which each has as descriptor 0: as spawn-fcgi does it, but they end with us.
+sub _start_shared {
+    my ($self, $prefix, $program, %environment) = @_;
+    my $gate   = $self->{gate};
+    my $socket = $gate->path("run/$prefix.sock");
+    my @ours = ($gate->path('bin/spendgate-authorizer'), '--listen', "unix:$socket", '--workers', $self->{workers});
+    my @noop = ('/usr/bin/perl', '-e', <<'END', $socket, $self->{workers}, $program);
+use IO::Socket::UNIX;
+use POSIX ();
+my $listener = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1024) or die "$ARGV[0]: $!";
+open STDIN, '<&', $listener or die;
+my @pids = map { my $pid = fork // die; $pid || exec { $ARGV[2] } $ARGV[2]; $pid } 1 .. $ARGV[1];
+$SIG{TERM} = sub { kill 'TERM', @pids; exit 0 };
+wait for @pids;
 END
+    $gate->start($prefix, $program =~ /noop/ ? \@noop : \@ours, env => \%environment, ready => sub { -S $socket });
+    return;
+}
+
+sub _guard {
+    my ($self, $prefix, $program, %environment) = @_;
+    my $socket = $self->{gate}->path("run/$prefix.sock");
+    my $how = '';
+    if ($self->{shared}) {
+        $self->_start_shared($prefix, $program, %environment);
+    } else {
+        my $list = join ', ', map { qq("$_" => "$environment{$_}") } keys %environment;
+        $how = qq(, "bin-path" => "$program", "max-procs" => $self->{workers}, "bin-environment" => ( $list ),)
+            . ' "bin-copy-environment" => ( "PATH" )';
+    }
+    return qq("/$prefix/" => (( "mode" => "authorizer", "check-local" => "disable", "socket" => "$socket"$how ))\n);
 }
 
 sub _start_lighttpd {
@@ -125,12 +155,12 @@ sub _start_lighttpd {
     my $folder = $gate->folder;
     my $port   = $self->{port} = Spendgate::E2E::free_port();
     my $ours   = "$self->{wrap}$folder/bin/spendgate-authorizer";
-    my $config = '"SPENDGATE_CONFIG" => "' . $gate->config . '"';
+    my @config = (SPENDGATE_CONFIG => $gate->config);
     my $guards = join ', ',
-        $self->_guard('bare', "$folder/bin/noop", ''),
-        $self->_guard('same', "$folder/bin/noop", qq("NOOP_ANSWER" => "$folder/etc/answer")),
-        $self->_guard('free', $ours, $config),
-        $self->_guard('hold', $ours, $config);
+        $self->_guard('bare', "$folder/bin/noop"),
+        $self->_guard('same', "$folder/bin/noop", NOOP_ANSWER => "$folder/etc/answer"),
+        $self->_guard('free', $ours, @config),
+        $self->_guard('hold', $ours, @config);
     my $file = $gate->write_file('etc/lighttpd.conf', <<"END");
 server.modules = ( "mod_fastcgi" )
 server.document-root = "$folder/www"
@@ -173,10 +203,12 @@ sub _warm {
     return;
 }
 
-# The processes that lighttpd started for a prefix.
+# The processes that serve a prefix.
 sub processes {
     my ($self, $prefix) = @_;
-    my $socket = $self->{gate}->path("run/$prefix.sock");
+    my $gate = $self->{gate};
+    return $gate->children_of($gate->pid($prefix)) if $self->{shared};
+    my $socket = $gate->path("run/$prefix.sock");
     my %inode;
     open my $unix, '<', '/proc/net/unix' or die "/proc/net/unix: $!";
     while (my $line = <$unix>) {
@@ -184,7 +216,7 @@ sub processes {
         $inode{ $field[6] } = 1 if defined $field[7] && $field[7] =~ /\A\Q$socket\E-\d+\z/;
     }
     return grep { my $link = readlink "/proc/$_/fd/0"; $link && $link =~ /\[(\d+)\]/ && $inode{$1} }
-        $self->{gate}->children_of($self->{gate}->pid('lighttpd'));
+        $gate->children_of($gate->pid('lighttpd'));
 }
 
 # Microseconds of processor that processes have used.
