@@ -169,7 +169,7 @@ parse_options(const struct server_program *program, int argc, char **argv, struc
     return true;
 }
 
-/* A log line must never end in a database file that was given the number of a closed stderr. */
+/* Nothing but these three is inherited from us. A log line must never end in a database file that was given the number of a closed stderr. */
 static bool
 open_standard_descriptors(void)
 {
@@ -180,6 +180,9 @@ open_standard_descriptors(void)
     } while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd > STDERR_FILENO)
         close(fd);
+#ifdef CLOSE_RANGE_CLOEXEC /* what whoever started us left open is nobody's further business */
+    (void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+#endif
     return fd >= 0;
 }
 
