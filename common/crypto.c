@@ -15,11 +15,18 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/param_build.h>
+#include <openssl/rsa.h>
 #include <openssl/sha.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "common/banned.h"
@@ -80,6 +87,189 @@ crypto_wipe(void *bytes, size_t length)
 {
     OPENSSL_cleanse(bytes, length);
 }
+
+/* ---- RSA ----------------------------------------------------------------------------------------
+ */
+
+#define PEM_BEGIN "-----BEGIN PUBLIC KEY-----"
+#define PEM_END "-----END PUBLIC KEY-----"
+#define DER_MAX 4096 /* of an RSA key of RSA_KEY_BITS_MAX it is about 1,100 */
+#define EXPONENT_MIN 65537
+#define EXPONENT_BYTES_MAX 8
+
+/* The key itself is libcrypto's. */
+static EVP_PKEY *
+pkey_of(const struct rsa_key *key)
+{
+    return (EVP_PKEY *)(uintptr_t)key;
+}
+
+static bool
+exponent_is_sane(const EVP_PKEY *pkey)
+{
+    BIGNUM *exponent = NULL;
+    bool sane;
+
+    if (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &exponent) != 1)
+        return false;
+    sane = BN_is_odd(exponent) && BN_num_bytes(exponent) <= EXPONENT_BYTES_MAX &&
+           BN_get_word(exponent) >= EXPONENT_MIN;
+    BN_free(exponent);
+    return sane;
+}
+
+/* Takes `pkey`, which may be NULL. */
+static enum status
+accept_key(EVP_PKEY *pkey, struct rsa_key **out, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    ERR_clear_error();
+    if (pkey == NULL || EVP_PKEY_get_base_id(pkey) != EVP_PKEY_RSA)
+        status = error_set(err, STATUS_INVALID, "not a public RSA key");
+    else if (EVP_PKEY_get_bits(pkey) < RSA_KEY_BITS_MIN ||
+             EVP_PKEY_get_bits(pkey) > RSA_KEY_BITS_MAX)
+        status = error_set(err, STATUS_INVALID, "an RSA key of %d bits: %d to %d are accepted",
+                           EVP_PKEY_get_bits(pkey), RSA_KEY_BITS_MIN, RSA_KEY_BITS_MAX);
+    else if (!exponent_is_sane(pkey))
+        status = error_set(err, STATUS_INVALID, "an RSA key with an unsafe public exponent");
+    if (status != STATUS_OK) {
+        EVP_PKEY_free(pkey);
+        return status;
+    }
+    *out = (struct rsa_key *)pkey;
+    return STATUS_OK;
+}
+
+/* The base64 between the two marks, without what stands for line ends. */
+static bool
+pem_body(const char *text, size_t length, char *out, size_t size, size_t *out_length)
+{
+    const char *begin = memmem(text, length, PEM_BEGIN, strlen(PEM_BEGIN));
+    const char *at, *end;
+
+    *out_length = 0;
+    if (begin == NULL)
+        return false;
+    at = begin + strlen(PEM_BEGIN);
+    end = memmem(at, (size_t)(text + length - at), PEM_END, strlen(PEM_END));
+    if (end == NULL)
+        return false;
+    for (; at < end; at++) {
+        if (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n')
+            continue;
+        if (*at == '\\' && (at[1] == 'n' || at[1] == 'r')) {
+            at++; /* `end` points at a dash, so this one is inside */
+            continue;
+        }
+        if (*out_length == size)
+            return false;
+        out[(*out_length)++] = *at;
+    }
+    return true;
+}
+
+enum status
+rsa_key_from_pem(const char *text, size_t length, struct rsa_key **out, struct error *err)
+{
+    unsigned char der[DER_MAX];
+    char base64[DER_MAX / 3 * 4];
+    const unsigned char *at = der;
+    EVP_PKEY *pkey;
+    size_t base64_length, der_length;
+
+    *out = NULL;
+    if (!pem_body(text, length, base64, sizeof(base64), &base64_length) ||
+        !base64_decode(base64, base64_length, der, sizeof(der), &der_length))
+        return error_set(err, STATUS_INVALID, "not a PEM public key (" PEM_BEGIN ")");
+    pkey = d2i_PUBKEY(NULL, &at, (long)der_length);
+    if (pkey != NULL && at != der + der_length) {
+        EVP_PKEY_free(pkey);
+        pkey = NULL;
+    }
+    return accept_key(pkey, out, err);
+}
+
+static EVP_PKEY *
+pkey_of_numbers(const BIGNUM *modulus, const BIGNUM *exponent)
+{
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    OSSL_PARAM *params = NULL;
+    EVP_PKEY *pkey = NULL;
+
+    if (builder != NULL && context != NULL &&
+        OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, modulus) == 1 &&
+        OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, exponent) == 1)
+        params = OSSL_PARAM_BLD_to_param(builder);
+    if (params != NULL && (EVP_PKEY_fromdata_init(context) != 1 ||
+                           EVP_PKEY_fromdata(context, &pkey, EVP_PKEY_PUBLIC_KEY, params) != 1))
+        pkey = NULL;
+    OSSL_PARAM_free(params);
+    EVP_PKEY_CTX_free(context);
+    OSSL_PARAM_BLD_free(builder);
+    return pkey;
+}
+
+enum status
+rsa_key_from_parts(const void *modulus, size_t modulus_length, const void *exponent,
+                   size_t exponent_length, struct rsa_key **out, struct error *err)
+{
+    BIGNUM *n, *e;
+    EVP_PKEY *pkey = NULL;
+
+    *out = NULL;
+    if (modulus_length == 0 || modulus_length > RSA_KEY_BITS_MAX / 8 || exponent_length == 0 ||
+        exponent_length > EXPONENT_BYTES_MAX)
+        return error_set(err, STATUS_INVALID, "an RSA key whose numbers are too short or too long");
+    n = BN_bin2bn(modulus, (int)modulus_length, NULL);
+    e = BN_bin2bn(exponent, (int)exponent_length, NULL);
+    if (n != NULL && e != NULL)
+        pkey = pkey_of_numbers(n, e);
+    BN_free(n);
+    BN_free(e);
+    return accept_key(pkey, out, err);
+}
+
+void
+rsa_key_free(struct rsa_key *key)
+{
+    EVP_PKEY_free(pkey_of(key));
+}
+
+static const EVP_MD *
+md_of(enum rsa_digest digest)
+{
+    switch (digest) {
+    case RSA_SHA256:
+        return EVP_sha256();
+    case RSA_SHA384:
+        return EVP_sha384();
+    case RSA_SHA512:
+        return EVP_sha512();
+    }
+    return NULL;
+}
+
+bool
+rsa_key_verify(const struct rsa_key *key, enum rsa_digest digest, const void *bytes, size_t length,
+               const void *signature, size_t signature_length)
+{
+    const EVP_MD *md = md_of(digest);
+    EVP_PKEY_CTX *padding = NULL; /* the context's */
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool valid = md != NULL && context != NULL &&
+                 EVP_DigestVerifyInit(context, &padding, md, NULL, pkey_of(key)) == 1 &&
+                 EVP_PKEY_CTX_set_rsa_padding(padding, RSA_PKCS1_PADDING) == 1 &&
+                 EVP_DigestVerify(context, signature, signature_length, bytes, length) == 1;
+
+    EVP_MD_CTX_free(context);
+    ERR_clear_error(); /* a bad signature leaves some */
+    return valid;
+}
+
+/* ---- bytes as text ------------------------------------------------------------------------------
+ */
 
 void
 buf_add_hex(struct buf *buf, const void *bytes, size_t length)

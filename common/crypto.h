@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one door to OpenSSL's libcrypto: digests, random bytes, constant-time comparison, and the
- * text forms of bytes.
+ * The one door to OpenSSL's libcrypto: digests, random bytes, constant-time comparison, RSA
+ * signatures, and the text forms of bytes.
  */
 #ifndef SPENDGATE_CRYPTO_H
 #define SPENDGATE_CRYPTO_H
@@ -26,6 +26,33 @@ void crypto_random(void *out, size_t length);
 bool crypto_equal(const void *a, const void *b, size_t length);
 /* Overwrite in a way that the compiler keeps. */
 void crypto_wipe(void *bytes, size_t length);
+
+#define RSA_KEY_BITS_MIN 2048
+#define RSA_KEY_BITS_MAX 8192
+#define RSA_SIGNATURE_MAX (RSA_KEY_BITS_MAX / 8)
+
+enum rsa_digest { RSA_SHA256, RSA_SHA384, RSA_SHA512 };
+
+struct rsa_key; /* a public one */
+
+/*
+ * Read a public key: a PEM "PUBLIC KEY" (SPKI, RFC 7468 section 13), whose line ends may be
+ * missing, or written as spaces or as a backslash and an "n", as an environment variable may have
+ * them; or the modulus and exponent of a JSON web key, as big-endian bytes. Refused: anything but
+ * RSA, fewer than RSA_KEY_BITS_MIN or more than RSA_KEY_BITS_MAX bits, an exponent that is even,
+ * below 65537 or of more than 8 bytes (FIPS 186-5, section 5.1, and a limit of ours). On STATUS_OK
+ * the caller has a key to rsa_key_free. Errors: STATUS_INVALID, STATUS_NO_MEMORY.
+ */
+enum status rsa_key_from_pem(const char *text, size_t length, struct rsa_key **out,
+                             struct error *err) MUST_CHECK;
+enum status rsa_key_from_parts(const void *modulus, size_t modulus_length, const void *exponent,
+                               size_t exponent_length, struct rsa_key **out,
+                               struct error *err) MUST_CHECK;
+void rsa_key_free(struct rsa_key *key); /* NULL is fine */
+/* Whether `signature` is `key`'s over these bytes: RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2). False
+ * also when it cannot be found out. */
+bool rsa_key_verify(const struct rsa_key *key, enum rsa_digest digest, const void *bytes,
+                    size_t length, const void *signature, size_t signature_length) MUST_CHECK;
 
 void buf_add_hex(struct buf *buf, const void *bytes, size_t length); /* lower case */
 /* base64url without padding (RFC 4648 section 5). */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Known answers (FIPS 180-4, RFC 4231, RFC 4648, Svix) and strict decoders. */
+/* Known answers (FIPS 180-4, RFC 4231, RFC 4648, Svix), strict decoders and RSA keys. */
 #include "common/crypto.h"
 
 #include <string.h>
@@ -231,6 +231,228 @@ test_hex_takes_both_cases_and_nothing_else(void)
     CHECK_TRUE("empty", hex_decode("", 0, out, 0, &length));
 }
 
+/* ---- RSA ----------------------------------------------------------------------------------------
+ */
+
+/* Made once; the private keys are gone. The signatures are of "The quick brown fox". */
+static const char rsa_2048[] = "-----BEGIN PUBLIC KEY-----\n"
+                               "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAvs1cFxSE/G1o5Kn6qhqB\n"
+                               "dITgwPLSnWoLFTtTXls3tPgK3/rGqwqU0AZDxGN80LKLYATlKy2b4c4pKYP7GCI9\n"
+                               "MJLnkgYYahUGWXZLQhXRjGjHl37L1/KCVIUcO0CS7Bo6QqO7IDIOJjBZd0eSzhzH\n"
+                               "ihevYIx1A9YZJ6TlHhA1kgJKWTdaBCGXTpRs38wPaE0R6E9fY/FARDcBvs5dq8dk\n"
+                               "h0yl4zzZvOARI3TpCcJyPr5JW5STt+F2Xul68S9f0stQCysb4/eEwn0pk4xqjyAb\n"
+                               "dVf9wjQdqZ/HBVHVAWb8vwI+ABgXVBbMVIqyAFuwc49aXqnZb6E4B3u1aeei0LqG\n"
+                               "4wIDAQAB\n"
+                               "-----END PUBLIC KEY-----\n";
+static const char rsa_2048_modulus[] =
+    "becd5c171484fc6d68e4a9faaa1a817484e0c0f2d29d6a0b153b535e5b37b4f80adffac6ab0a94d0"
+    "0643c4637cd0b28b6004e52b2d9be1ce292983fb18223d3092e79206186a150659764b4215d18c68"
+    "c7977ecbd7f28254851c3b4092ec1a3a42a3bb20320e263059774792ce1cc78a17af608c7503d619"
+    "27a4e51e103592024a59375a0421974e946cdfcc0f684d11e84f5f63f140443701bece5dabc76487"
+    "4ca5e33cd9bce0112374e909c2723ebe495b9493b7e1765ee97af12f5fd2cb500b2b1be3f784c27d"
+    "29938c6a8f201b7557fdc2341da99fc70551d50166fcbf023e0018175416cc548ab2005bb0738f5a"
+    "5ea9d96fa138077bb569e7a2d0ba86e3";
+static const char signed_sha256[] =
+    "2a565587d5d18ac41bdd973d784e828cd440a20e7a51f28f8ae26f900eb548f64f9ec2e9bed9683d"
+    "679d2da34dbe9bde50fca72d67a683e1357ac5100c90d239c6243492afda0202049b60fd88b99487"
+    "143c3c1baa0403f1f85fd7c62ffcb2d3b538aec46d8d5882bbc491ca23edf1b515326bc064b660e2"
+    "f600aa04bd26898b5957f5c015dfbd98e4ca51f058071b3c055edbd168b2707f26682d4219d83f4e"
+    "0853291afa03b8bce34a88b6eea05c0137227c67c7365f7e67b5178bfe57e787a1d92435292c7826"
+    "9e390c2c5c481aa96c8ff1a65cff3c14f3c9057e02b0b13d59d896f08f76c6193f8ab91fab4eadeb"
+    "f0d5c41100df1a4853825756811be40d";
+static const char signed_sha384[] =
+    "6408a0904ba6e1aa15d46f64077b93c3add9fb423d26a5b926264a9e15e5e28f36f0e57c5b953dd6"
+    "1e5315e714d41134bdf65fc0a3e32ae3992b890b6447fec25dee6fff8bcc9946b83852abee3356f3"
+    "14643ddf7555cfed14f24d884bdfca97d47df2de97a42af3268efa6448484a86e37eea7f5a199504"
+    "093e6486b6ad6054b565f2881bd032ce93293fecfa236ed39c706d629fc82eac259e177b0a448ce0"
+    "e7ec33ee33ff0f06ed5b3b975bb650e8d490b46084138e1cb5a4a42b5584bf3c672e6fae7b1a3f7b"
+    "da97a303f51d0337efca90794d0d093ece719c63844d0fe7367f194a07e00446465dcaece3241cb1"
+    "ed270f82a61de491dfeea37a3eafeef1";
+static const char signed_sha512[] =
+    "abe1d564240de2c9d5c42c0788d6ad962ef606fa547db13ab6233b799e487dbb5a1b04f11fa90a66"
+    "d601f0e1ecb717f91851bc0a8f3e82c1253221c438105b3b7f925e39dc49146bb07c395ab6055199"
+    "7a8050a7882eb5ac54fa357a62a697dabc8d74fb807bd976e7d0da2ded6b7e12588410fc8996c07d"
+    "286e88acc5a9515cb65798a7b628aeb09bac96876fd559f54e388ac5f90cbb0b3229cfdd354138f7"
+    "4c9f162b8e02475d92c06007d27428a8dbbaa4016d3ed9d41e676f1cddb87e6b67207cf4832f2499"
+    "748b107980bfa518da88459f182b506bcdd307d1639b28af909d338a5a5a562edf715e96c9e6d3ec"
+    "fece33cf06bca8b10b47daed940c1988";
+static const char signed_pss[] =
+    "47a1803bb9eda4490b8732f90915319cd6a30b7bb21aaa73b66544598b06d886d4fb798ed6ed12df"
+    "56ed9a5596d90948512d5f68a25d70505f9b342dd56c4ff6ef49e34b703df33b77bd0c36350084c9"
+    "1c19630ab17ad72f59fcdd604e9ce5d64501333a40a893f86ea104fa8ef70eb13732efddc214e1c2"
+    "a7f8dc309fea549a1e5eae225aac1c06e20113c1f0aa948f787ceb7f24785221ddb7fd178e0967bb"
+    "786266408e25274dad065ac308835ff94f50e8c3e974adb04af6a0f4c80efc0bbc817f3ef72fe1c9"
+    "264b51818d9e4279bff4c8810a49d037f1292ec20774a6d34967f2fab2d704507f2dd51c0f5e4231"
+    "f1048751fb558e2e0f50ab6ddecbf98e";
+static const char rsa_1024[] = "-----BEGIN PUBLIC KEY-----\n"
+                               "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC1+Sua35kTA6oFKSMYfxCMgi8X\n"
+                               "kbU968c0zK15jrLv9QsRFzZ8wzdWdjw8Vkz9tC5aq8g9mOW0ZthAvyTk8Vlk3sWT\n"
+                               "HyOM/IREL1VGzubzHU+xkh/MbMZIgrajyzG6me1nNbTOitDAX1wTgfMyZO6oZXEs\n"
+                               "bHC4QQzQ1WY5fEOIswIDAQAB\n"
+                               "-----END PUBLIC KEY-----\n";
+static const char rsa_exponent_3[] =
+    "-----BEGIN PUBLIC KEY-----\n"
+    "MIIBIDANBgkqhkiG9w0BAQEFAAOCAQ0AMIIBCAKCAQEAww9DF/cRzJoWGoAPfhxc\n"
+    "QWMjIpQCZf/3USNCCi3zdoVaLRfU93+488h5KAOZvw69fSnrPVrfx0F6dR/zIwR/\n"
+    "yLtvoPZK45dvq41GvQHfGbJdLrv8SRMwqFE9FU/Ta0FbH435nm+jo0rwaC8hvlWf\n"
+    "+8z7cETkHa5umULTwRl0+fWqOZA6PhpArB30jceAwY1lIGfKb2QSPco4VjtmXxDJ\n"
+    "DPqvFSfsUyvwrBZv2tVrM4FaohOgBx4HKijl4zKyPMqHl+172jX0nVER/wzKVOZS\n"
+    "dmrWJrLXgvIJOYYe23Qs2nte1UMs5FMoxb42CpAhGiIs3jRCrZNHikZ26GMgik3u\n"
+    "8QIBAw==\n"
+    "-----END PUBLIC KEY-----\n";
+static const char rsa_pss_2048[] =
+    "-----BEGIN PUBLIC KEY-----\n"
+    "MIIBIDALBgkqhkiG9w0BAQoDggEPADCCAQoCggEBAJpYcpxLHoX34rXt3Ihpn/HO\n"
+    "UuemOsVDXZdCwGwsuLKpfbRNqd8XaMjltpSk6F6/Tu7rQwONLFhhlKSH2IwgDLts\n"
+    "6FR/Gd/1RQ0gdvcDw4/Fb0tS7LqURkncLnA59biksSUOwRd9Vl8A7LJfqlhPoYOd\n"
+    "cC2FnRXlDZyE0jq7jiIUu5px7YgvmghwR/eaxOA8k/wB1M4xDYurxSzV4Rg0gx4e\n"
+    "+y+mn+XlT2J1FiVj1eh1Sbh2Jvf8e5i02TuIRdjRFKxnXY3DSfViE0hTeTEQB84g\n"
+    "jNBs+yRPrlPTo4ZmkSJcTmOR2qTDgdpaleDGcKYGwvq9wO+00/Adjz/ViWdxVh8C\n"
+    "AwEAAQ==\n"
+    "-----END PUBLIC KEY-----\n";
+static const char elliptic[] = "-----BEGIN PUBLIC KEY-----\n"
+                               "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEGqOVbmu3LQbRG1Jf8dUQu5XgjXk/\n"
+                               "o2VM9GK6VzmJ2ZePLhDM360sl7MwDvhSDWvF9jZmnTahw1urBpv8vlOQdA==\n"
+                               "-----END PUBLIC KEY-----\n";
+
+#define SIGNED "The quick brown fox"
+
+static void
+check_signature(const struct rsa_key *key, enum rsa_digest digest, const char *text, bool want)
+{
+    unsigned char signature[512];
+    size_t length = 0;
+
+    CHECK_TRUE("hex", hex_decode(text, strlen(text), signature, sizeof(signature), &length));
+    CHECK_INT("verified", want,
+              rsa_key_verify(key, digest, SIGNED, strlen(SIGNED), signature, length));
+    CHECK_FALSE("other text", rsa_key_verify(key, digest, SIGNED, 1, signature, length));
+    CHECK_FALSE("cut", rsa_key_verify(key, digest, SIGNED, strlen(SIGNED), signature, length - 1));
+    CHECK_FALSE("none", rsa_key_verify(key, digest, SIGNED, strlen(SIGNED), signature, 0));
+    signature[length - 1] ^= 1;
+    CHECK_FALSE("one bit", rsa_key_verify(key, digest, SIGNED, strlen(SIGNED), signature, length));
+}
+
+static void
+check_signatures(const struct rsa_key *key)
+{
+    check_signature(key, RSA_SHA256, signed_sha256, true);
+    check_signature(key, RSA_SHA384, signed_sha384, true);
+    check_signature(key, RSA_SHA512, signed_sha512, true);
+    check_signature(key, RSA_SHA512, signed_sha256, false);
+    check_signature(key, RSA_SHA256, signed_sha384, false);
+    check_signature(key, RSA_SHA256, signed_pss, false);
+}
+
+static void
+test_rsa_verifies_with_a_pem_key_and_with_its_numbers(void)
+{
+    unsigned char modulus[RSA_SIGNATURE_MAX];
+    struct rsa_key *key = NULL;
+    struct error err;
+    size_t length = 0;
+
+    CHECK_STATUS(STATUS_OK, rsa_key_from_pem(rsa_2048, strlen(rsa_2048), &key, &err), &err);
+    check_signatures(key);
+    rsa_key_free(key);
+    CHECK_TRUE("modulus", hex_decode(rsa_2048_modulus, strlen(rsa_2048_modulus), modulus,
+                                     sizeof(modulus), &length));
+    CHECK_STATUS(STATUS_OK, rsa_key_from_parts(modulus, length, "\1\0\1", 3, &key, &err), &err);
+    check_signatures(key);
+    rsa_key_free(key);
+}
+
+/* Environment variables lose the line ends, or hold them as two characters. */
+static void
+test_rsa_reads_a_pem_without_line_ends(void)
+{
+    static const char *const ends[] = { "", " ", "\\n", "\r\n", "\\r\\n" };
+
+    for (size_t i = 0; i < CHECK_COUNT(ends); i++) {
+        char text[1024];
+        struct buf pem;
+        struct rsa_key *key = NULL;
+        struct error err;
+
+        buf_init(&pem, text, sizeof(text));
+        for (const char *c = rsa_2048; *c != '\0'; c++) {
+            if (*c == '\n')
+                buf_add(&pem, ends[i]);
+            else
+                buf_add_char(&pem, *c);
+        }
+        CHECK_STATUS(STATUS_OK, rsa_key_from_pem(text, pem.length, &key, &err), &err);
+        check_signature(key, RSA_SHA256, signed_sha256, true);
+        rsa_key_free(key);
+    }
+}
+
+static void
+check_pem_refused(const char *pem, const char *why)
+{
+    struct rsa_key *key = (struct rsa_key *)(uintptr_t)1;
+    struct error err;
+
+    CHECK_STATUS(STATUS_INVALID, rsa_key_from_pem(pem, strlen(pem), &key, &err), &err);
+    CHECK_STRING("why", why, err.message);
+    CHECK_TRUE("no key", key == NULL);
+}
+
+static void
+test_rsa_refuses_keys_that_are_weak_or_of_another_kind(void)
+{
+    static const char no_pem[] = "not a PEM public key (-----BEGIN PUBLIC KEY-----)";
+    char cut[sizeof(rsa_2048)];
+    char *end;
+
+    check_pem_refused(rsa_1024, "an RSA key of 1024 bits: 2048 to 8192 are accepted");
+    check_pem_refused(rsa_exponent_3, "an RSA key with an unsafe public exponent");
+    check_pem_refused(rsa_pss_2048, "not a public RSA key");
+    check_pem_refused(elliptic, "not a public RSA key");
+    check_pem_refused("", no_pem);
+    check_pem_refused("-----BEGIN PUBLIC KEY-----AAAA", no_pem);
+    check_pem_refused("-----BEGIN PUBLIC KEY-----A\\-----END PUBLIC KEY-----", no_pem);
+    check_pem_refused("-----BEGIN PUBLIC KEY----------END PUBLIC KEY-----", "not a public RSA key");
+    check_pem_refused("-----BEGIN PUBLIC KEY-----AAAA-----END PUBLIC KEY-----",
+                      "not a public RSA key");
+    memcpy(cut, rsa_2048, sizeof(cut));
+    end = strstr(cut, "-----END");
+    memcpy(end - 5, end, strlen(end) + 1); /* four characters and the line end less */
+    check_pem_refused(cut, "not a public RSA key");
+}
+
+static void
+check_numbers_refused(const void *modulus, size_t modulus_length, const char *exponent,
+                      size_t exponent_length, const char *why)
+{
+    struct rsa_key *key = NULL;
+    struct error err;
+
+    CHECK_STATUS(STATUS_INVALID,
+                 rsa_key_from_parts(modulus, modulus_length, exponent, exponent_length, &key, &err),
+                 &err);
+    CHECK_STRING("why", why, err.message);
+}
+
+static void
+test_rsa_refuses_numbers_out_of_range(void)
+{
+    static const char length[] = "an RSA key whose numbers are too short or too long";
+    static const char unsafe[] = "an RSA key with an unsafe public exponent";
+    unsigned char modulus[RSA_SIGNATURE_MAX + 1];
+
+    memset(modulus, 0xff, sizeof(modulus));
+    check_numbers_refused(modulus, 0, "\1\0\1", 3, length);
+    check_numbers_refused(modulus, sizeof(modulus), "\1\0\1", 3, length);
+    check_numbers_refused(modulus, 256, "", 0, length);
+    check_numbers_refused(modulus, 256, "\1\0\0\0\0\0\0\0\1", 9, length);
+    check_numbers_refused(modulus, 256, "\3", 1, unsafe);
+    check_numbers_refused(modulus, 256, "\0\0\1", 3, unsafe);
+    check_numbers_refused(modulus, 256, "\1\0\2", 3, unsafe);
+    check_numbers_refused(modulus, 255, "\1\0\1", 3,
+                          "an RSA key of 2040 bits: 2048 to 8192 are accepted");
+}
+
 int
 main(void)
 {
@@ -246,6 +468,10 @@ main(void)
         CHECK_TEST(test_base64url_refuses_other_texts),
         CHECK_TEST(test_base64_requires_its_padding),
         CHECK_TEST(test_hex_takes_both_cases_and_nothing_else),
+        CHECK_TEST(test_rsa_verifies_with_a_pem_key_and_with_its_numbers),
+        CHECK_TEST(test_rsa_reads_a_pem_without_line_ends),
+        CHECK_TEST(test_rsa_refuses_keys_that_are_weak_or_of_another_kind),
+        CHECK_TEST(test_rsa_refuses_numbers_out_of_range),
     };
 
     return check_main("crypto", tests, CHECK_COUNT(tests));
