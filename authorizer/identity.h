@@ -25,12 +25,12 @@ struct identity {
     char subject[ACCOUNT_NAME_SIZE];
     char key_id[ACCOUNT_NAME_SIZE - 4];   /* "key:" in front of it is an account */
     char organization[ACCOUNT_NAME_SIZE]; /* "" none */
-    char
-        parent[ACCOUNT_NAME_SIZE]; /* from a claim that the plan names; "" none; "x" is "group:x" */
-    char plan[PLAN_NAME_SIZE];     /* "" when no plan is for it */
-    int64_t expires_us;            /* UTC, by the credential itself; IDENTITY_NEVER_US */
-    int64_t verification;          /* store_verification_number, read before it was verified */
-    int64_t verified_us;           /* boot clock */
+    /* From a claim that the plan names, "" none; a claim "x" without a kind is "group:x". */
+    char parent[ACCOUNT_NAME_SIZE];
+    char plan[PLAN_NAME_SIZE]; /* "" when no plan is for it */
+    int64_t expires_us;        /* UTC, by the credential itself; IDENTITY_NEVER_US */
+    int64_t verification;      /* store_verification_number, read before it was verified */
+    int64_t verified_us;       /* boot clock */
     uint32_t claims_length;
     char claims[IDENTITY_CLAIMS_SIZE]; /* NAME NUL value NUL ..., see identity_claim_next */
 };

@@ -31,8 +31,8 @@ struct verifier_question {
 
 struct verifier_finding {
     bool valid; /* `identity` is set, without `verification` and `verified_us` */
-    const char
-        *reason; /* of an invalid one that once was valid: "revoked", "expired"; else "". Static */
+    /* Of an invalid one that once was valid: "revoked", "expired"; else "". Static. */
+    const char *reason;
     int64_t retry_after_us; /* of STATUS_UNAVAILABLE: when to try again, 0 unknown */
     struct identity identity;
 };
