@@ -30,6 +30,7 @@ enum option_name {
     OPTION_SUBJECT,
     OPTION_KEY_ID,
     OPTION_ORG,
+    OPTION_PARENT,
     OPTION_PATH,
     OPTION_ROUTE,
     OPTION_PLAN,

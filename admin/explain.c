@@ -128,18 +128,17 @@ take_name(const struct admin *admin, enum option_name option, char *out, size_t 
     return true;
 }
 
-/* The subject itself, or what the key or subject was last seen with. */
+/* The organization is the subject itself, or what the key or subject was last seen with; so is the
+ * parent that a claim names. */
 static int
-find_organization(struct explanation *e)
+find_rest(struct explanation *e)
 {
+    struct chain_names *names = &e->names;
     struct error err = { 0 };
 
-    if (account_kind_of(e->names.subject) == ACCOUNT_ORGANIZATION) {
-        memcpy(e->names.organization, e->names.subject, sizeof(e->names.organization));
-        return DONE;
-    }
-    if (store_organization_last_seen(e->admin->store, e->names.key_id, e->names.subject,
-                                     e->names.organization, &err) != STATUS_OK)
+    if (names->organization[0] == '\0' && account_kind_of(names->subject) == ACCOUNT_ORGANIZATION)
+        memcpy(names->organization, names->subject, sizeof(names->organization));
+    if (store_names_last_seen(e->admin->store, names, &err) != STATUS_OK)
         return command_error(&err);
     return DONE;
 }
@@ -154,11 +153,12 @@ read_names(struct explanation *e)
         return command_usage(admin, "--path, and --subject or --key-id, are wanted");
     if (!take_name(admin, OPTION_SUBJECT, e->names.subject, sizeof(e->names.subject)) ||
         !take_name(admin, OPTION_KEY_ID, e->names.key_id, sizeof(e->names.key_id)) ||
-        !take_name(admin, OPTION_ORG, e->names.organization, sizeof(e->names.organization)))
+        !take_name(admin, OPTION_ORG, e->names.organization, sizeof(e->names.organization)) ||
+        !take_name(admin, OPTION_PARENT, e->names.parent, sizeof(e->names.parent)))
         return USAGE;
     if (e->names.subject[0] == '\0' && find_subject(e) != DONE)
         return FAILED;
-    return e->names.organization[0] == '\0' ? find_organization(e) : DONE;
+    return find_rest(e);
 }
 
 /* ---- what the settings say ------------------------------------------------------------------ */
@@ -253,7 +253,12 @@ settle_plan(struct explanation *e)
         deny(e, 403, "no_plan");
         return DONE;
     }
-    check_set(e, CHECK_PLAN, ANSWER_YES, "%s (%s)", e->plan->name, e->plan_origin);
+    if (e->plan->parent_claim[0] == '\0')
+        e->names.parent[0] = '\0'; /* another plan's, last time */
+    check_set(e, CHECK_PLAN, ANSWER_YES, "%s (%s)%s", e->plan->name, e->plan_origin,
+              e->plan->parent_claim[0] != '\0' && e->names.parent[0] == '\0'
+                  ? "; the parent that its claim names is not known: --parent tells it"
+                  : "");
     e->hold_rule = policy_hold_rule(e->plan, e->route);
     if (e->route != NULL)
         e->missing_scope = policy_scope_missing(&e->plan->scopes, &e->route->scopes);
@@ -720,6 +725,32 @@ add_limits_json(const struct explanation *e, struct buf *json)
     buf_add_char(json, ']');
 }
 
+/* The numbers that the answer itself would tell: of the budget that refuses, or of the tightest one
+ * with this request's hold in it. */
+static void
+add_verdict_json(const struct explanation *e, struct buf *json)
+{
+    const struct verdict *v = &e->verdict;
+
+    buf_add(json, ",\"budget\":");
+    if (v->has_budget) {
+        buf_add_format(json, "{\"period\":\"%s\"", period_kind_name(v->period));
+        add_money(json, "limit_usd", v->limit_nanos);
+        add_money(json, "spent_usd", v->spent_nanos);
+        add_money(json, "held_usd", v->held_nanos);
+        add_money(json, "remaining_usd", v->remaining_nanos);
+        buf_add(json, ",\"resets_at\":");
+        buf_add_json_time(json, v->resets_us);
+        buf_add_char(json, '}');
+    } else {
+        buf_add(json, "null");
+    }
+    add_text(json, "rate", v->reason == REASON_RATE ? v->rate_text : NULL);
+    buf_add_format(json, ",\"retry_after_ms\":%" PRId64, (v->retry_after_us + 999) / 1000);
+    if (v->reason == REASON_CONCURRENCY)
+        buf_add_format(json, ",\"concurrency\":%" PRId64, v->concurrency);
+}
+
 static int
 print_explanation_json(const struct explanation *e)
 {
@@ -737,6 +768,7 @@ print_explanation_json(const struct explanation *e)
     add_text(&json, "subject", e->names.subject);
     add_text(&json, "key_id", e->names.key_id);
     add_text(&json, "organization", e->names.organization);
+    add_text(&json, "parent", e->names.parent);
     add_text(&json, "path", e->path);
     add_text(&json, "route", e->route != NULL ? e->route->prefix : NULL);
     add_text(&json, "plan", e->plan != NULL ? e->plan->name : NULL);
@@ -744,6 +776,7 @@ print_explanation_json(const struct explanation *e)
     add_money(&json, "hold_usd", e->placed_nanos);
     add_checks_json(e, &json);
     if (e->decided) {
+        add_verdict_json(e, &json);
         add_accounts_json(e, &json);
         add_limits_json(e, &json);
     }

@@ -517,14 +517,14 @@ chain_append(struct chain_build *build, const struct account *account, int role,
             return STATUS_OK;
         }
     }
-    if (role == CHAIN_PARENT && build->parents == LEDGER_PARENTS_MAX)
+    if ((role & CHAIN_PARENT) != 0 && build->parents == LEDGER_PARENTS_MAX)
         return error_set(
             err, STATUS_OVERFLOW,
             "store: %s has more than %d parents, one from a claim included; shorten the "
             "chain with `spendgate account parent`",
             build->accounts[0].name, LEDGER_PARENTS_MAX);
     assert(build->count < LEDGER_ACCOUNTS_MAX);
-    build->parents += role == CHAIN_PARENT;
+    build->parents += (role & CHAIN_PARENT) != 0;
     build->roles[build->count] = role;
     build->accounts[build->count++] = *account;
     return STATUS_OK;
@@ -581,8 +581,8 @@ static enum status
 chain_collect(struct store *s, const struct chain_names *names, bool create, int64_t now_us,
               struct chain_build *build, struct error *err)
 {
-    static const int roles[] = { CHAIN_KEY, CHAIN_SUBJECT, CHAIN_ORGANIZATION, CHAIN_PARENT,
-                                 CHAIN_ALL };
+    static const int roles[] = { CHAIN_KEY, CHAIN_SUBJECT, CHAIN_ORGANIZATION,
+                                 CHAIN_PARENT | CHAIN_CLAIMED, CHAIN_ALL };
     char key[ACCOUNT_NAME_SIZE];
     const char *wanted[] = { key, names->subject, names->organization, names->parent, "all" };
     struct account found[NAMED_COUNT];
@@ -1325,16 +1325,29 @@ store_verification_number(struct store *s, int64_t *out, struct error *err)
     return read_number(s, out, err);
 }
 
+/* What a caller without a credential cannot know of the names. */
+static enum status
+complete_names(struct store *s, struct chain_names *names, struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    if (names->organization[0] == '\0')
+        status = s->ops->last_seen(s->backend, CHAIN_ORGANIZATION, names->key_id, names->subject,
+                                   names->organization, err);
+    if (status == STATUS_OK && names->parent[0] == '\0')
+        status = s->ops->last_seen(s->backend, CHAIN_CLAIMED, names->key_id, names->subject,
+                                   names->parent, err);
+    return status;
+}
+
 enum status
-store_organization_last_seen(struct store *s, const char *key_id, const char *subject,
-                             char out[ACCOUNT_NAME_SIZE], struct error *err)
+store_names_last_seen(struct store *s, struct chain_names *names, struct error *err)
 {
     enum status status = s->ops->begin(s->backend, STORE_READ, err);
 
-    out[0] = '\0';
     if (status != STATUS_OK)
         return status;
-    status = s->ops->organization_last_seen(s->backend, key_id, subject, out, err);
+    status = complete_names(s, names, err);
     return status == STATUS_OK ? s->ops->commit(s->backend, false, err) : give_up(s, status);
 }
 
@@ -1489,8 +1502,8 @@ copy_name(char *out, size_t size, const char *text)
     return text_copy(out, size, text != NULL ? text : "");
 }
 
-/* The chain of a post that names who: subject and key, the organization as last seen with that key.
- */
+/* The chain of a post that names who: subject and key; the organization, and the parent from a
+ * claim, as last seen with that key. */
 static enum status
 spend_chain(struct store *s, const char *subject, const char *key_id, bool create, int64_t now_us,
             struct chain_place *place, bool *known, struct error *err)
@@ -1518,8 +1531,7 @@ spend_chain(struct store *s, const char *subject, const char *key_id, bool creat
     if (!account_name_valid(wanted[0]))
         return STATUS_OK;
     *known = true;
-    status = s->ops->organization_last_seen(s->backend, names.key_id, names.subject,
-                                            names.organization, err);
+    status = complete_names(s, &names, err);
     if (status == STATUS_OK)
         status = chain_collect(s, &names, true, now_us, &build, err);
     return status == STATUS_OK ? chain_place(s, &build, true, place, err) : status;

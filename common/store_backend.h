@@ -44,6 +44,7 @@ enum chain_role {
     CHAIN_ORGANIZATION = 4,
     CHAIN_PARENT = 8,
     CHAIN_ALL = 16,
+    CHAIN_CLAIMED = 32, /* the parent that a claim named, beside CHAIN_PARENT */
 };
 struct chain_member {
     int64_t account_id;
@@ -200,11 +201,12 @@ struct store_ops {
     enum status (*chain_intern)(struct store_backend *backend, const char *spec,
                                 const struct chain_member *members, size_t count, int64_t payer_id,
                                 bool create, int64_t *id, struct error *err);
-    /* The organization of the newest chain that holds this key (or, with "" for it, this subject),
-     * for a post that cannot know it; "" when there is none. */
-    enum status (*organization_last_seen)(struct store_backend *backend, const char *key_id,
-                                          const char *subject, char out[ACCOUNT_NAME_SIZE],
-                                          struct error *err);
+    /* The account in the place `role` (CHAIN_ORGANIZATION, CHAIN_CLAIMED) of the newest chain that
+     * holds this key (or, with "" for it, this subject), for a post that cannot know it; "" when
+     * there is none. */
+    enum status (*last_seen)(struct store_backend *backend, enum chain_role role,
+                             const char *key_id, const char *subject, char out[ACCOUNT_NAME_SIZE],
+                             struct error *err);
     enum status (*load)(struct store_backend *backend, struct store_load *load, struct error *err);
     /* Append the lines of ledger->accounts[index], as `load` does. */
     enum status (*load_lines)(struct store_backend *backend, struct ledger *ledger, int index,

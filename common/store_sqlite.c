@@ -84,7 +84,7 @@ enum statement {
     SQL_CHAIN_FIND,
     SQL_CHAIN_INSERT,
     SQL_CHAIN_MEMBER,
-    SQL_ORGANIZATION,
+    SQL_LAST_SEEN,
     SQL_SPENT,
     SQL_HELD,
     SQL_CREDIT_SUM,
@@ -180,9 +180,9 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_CHAIN_INSERT] = "INSERT INTO chain (spec, payer_id) VALUES (?1, ?2)",
     [SQL_CHAIN_MEMBER] = "INSERT INTO chain_account (chain_id, position, account_id, roles) "
                          "VALUES (?1, ?2, ?3, ?4)",
-    [SQL_ORGANIZATION] =
+    [SQL_LAST_SEEN] =
         "SELECT coalesce((SELECT o.name FROM chain_account n JOIN account o ON o.id = n.account_id "
-        "WHERE n.chain_id = m.chain_id AND n.roles & 4), '') FROM account a JOIN chain_account m "
+        "WHERE n.chain_id = m.chain_id AND n.roles & ?3), '') FROM account a JOIN chain_account m "
         "ON m.account_id = a.id WHERE a.name = ?1 AND m.roles & ?2 ORDER BY m.chain_id DESC LIMIT "
         "1",
     [SQL_SPENT] = "SELECT coalesce(sum(CASE c.kind WHEN 1 THEN -c.amount_nanos ELSE c.amount_nanos "
@@ -1589,15 +1589,15 @@ sqlite_chain_intern(struct store_backend *backend, const char *spec,
 }
 
 static enum status
-sqlite_organization_last_seen(struct store_backend *backend, const char *key_id,
-                              const char *subject, char out[ACCOUNT_NAME_SIZE], struct error *err)
+sqlite_last_seen(struct store_backend *backend, enum chain_role role, const char *key_id,
+                 const char *subject, char out[ACCOUNT_NAME_SIZE], struct error *err)
 {
     struct sqlite_store *s = sqlite_of(backend);
     char name[ACCOUNT_NAME_SIZE + 4];
     struct buf text;
     sqlite3_stmt *stmt;
     bool row;
-    enum status status = prepared(s, SQL_ORGANIZATION, &stmt, err);
+    enum status status = prepared(s, SQL_LAST_SEEN, &stmt, err);
 
     out[0] = '\0';
     if (status != STATUS_OK)
@@ -1607,7 +1607,8 @@ sqlite_organization_last_seen(struct store_backend *backend, const char *key_id,
                    key_id[0] != '\0' ? key_id : subject);
     bind_text(stmt, 1, name);
     sqlite3_bind_int(stmt, 2, key_id[0] != '\0' ? CHAIN_KEY : CHAIN_SUBJECT);
-    status = next(s, stmt, &row, "find an organization", err);
+    sqlite3_bind_int(stmt, 3, role);
+    status = next(s, stmt, &row, "find who was last seen", err);
     if (status != STATUS_OK || !row)
         return status;
     if (!column_text(stmt, 0, out, ACCOUNT_NAME_SIZE))
@@ -2901,7 +2902,7 @@ const struct store_ops store_sqlite_ops = {
     .account_get = sqlite_account_get,
     .generations_below = sqlite_generations_below,
     .chain_intern = sqlite_chain_intern,
-    .organization_last_seen = sqlite_organization_last_seen,
+    .last_seen = sqlite_last_seen,
     .load = sqlite_load,
     .load_lines = sqlite_load_lines,
     .journal_sum = sqlite_journal_sum,

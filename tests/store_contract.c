@@ -1431,6 +1431,37 @@ test_an_element_that_fails_takes_only_itself_back(void)
 /* ---- who a post counts on ------------------------------------------------------------------- */
 
 static void
+test_a_post_without_a_hold_counts_on_the_parent_that_a_claim_named(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", ""), seen = names_of("ak_1", "", "");
+    struct spend spend = { .subject = "user_1", .key_id = "ak_1", .cost_nanos = CENT };
+
+    f->plans[0].hold.nanos = 0;
+    (void)!text_copy(names.parent, sizeof(names.parent), "group:claim");
+    CHECK_INT("parent", OUTCOME_DONE, change(f, "group:claim", ACCOUNT_FREEZE, 0, NULL));
+    CHECK_INT("parent", OUTCOME_DONE, change(f, "group:claim", ACCOUNT_UNFREEZE, 0, NULL));
+    CHECK_STATUS(STATUS_OK,
+                 store_budget_set(f->store, "group:claim", PERIOD_MONTH, 2 * CENT, NULL, &actor,
+                                  NOON, &f->result, &f->err),
+                 &f->err);
+    CHECK_TRUE("first", admit_names(f, &names, &f->plans[0], NOON));
+    for (int i = 1; i <= 2; i++) {
+        CHECK_STATUS(
+            STATUS_OK,
+            store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+            &f->err);
+        CHECK_INT("group", i * CENT, line_of(f, "group:claim", PERIOD_MONTH, NOON).spent_nanos);
+    }
+    CHECK_FALSE("full", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_STRING("who", "group:claim", f->verdict.account);
+    CHECK_STATUS(STATUS_OK, store_names_last_seen(f->store, &seen, &f->err), &f->err);
+    CHECK_STRING("last seen", "group:claim", seen.parent);
+    CHECK_STRING("and no organization", "", seen.organization);
+    teardown(f);
+}
+
+static void
 test_a_post_without_a_hold_counts_on_the_organization_of_its_key(void)
 {
     struct fixture *f = setup();
@@ -2113,6 +2144,7 @@ main(void)
         CHECK_TEST(test_i6_a_batch_that_is_not_kept_records_nothing),
         CHECK_TEST(test_an_element_that_fails_takes_only_itself_back),
         CHECK_TEST(test_a_post_without_a_hold_counts_on_the_organization_of_its_key),
+        CHECK_TEST(test_a_post_without_a_hold_counts_on_the_parent_that_a_claim_named),
         CHECK_TEST(test_an_organization_that_is_the_subject_counts_once),
         CHECK_TEST(test_accounts_are_listed_in_byte_order),
         CHECK_TEST(test_charges_are_filtered_paged_and_summed),
