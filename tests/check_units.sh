@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The systemd units are ones that systemd understands, down to the last key. Run by `make check'.
+set -u
+srcdir=${srcdir:-.}
+command -v systemd-analyze >/dev/null || {
+    echo "units: systemd-analyze is not installed"
+    exit 77
+}
+folder=$(mktemp -d) || exit 99
+trap 'rm -rf "$folder"' EXIT
+passed=0 failed=0
+
+# systemd wants the programs to be there; any will do.
+for unit in spendgate-authorizer spendgate-tracker; do
+    cp "$srcdir/conf/systemd/$unit.socket" "$folder/" || exit 99
+    sed -e "s|@bindir@/$unit|/bin/true|" -e 's|@sysconfdir@|/etc|' "$srcdir/conf/systemd/$unit.service.in" \
+        >"$folder/$unit.service" || exit 99
+done
+for file in "$folder"/*; do
+    name=${file##*/}
+    said=$(SYSTEMD_UNIT_PATH="$folder:" systemd-analyze verify --man=no --recursive-errors=no "$file" 2>&1 | grep -F spendgate)
+    if [ -z "$said" ] && ! grep -q '@[a-z]*dir@' "$file"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAIL %s\n%s\n' "$name" "$said"
+    fi
+done
+echo "units: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
