@@ -556,6 +556,63 @@ test_a_parent_from_a_claim_counts_beside_the_stored_one(void)
 }
 
 static void
+test_more_than_four_parents_in_all_are_no_allow(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    const char *up[] = { "user_1", "group:a", "group:b", "group:c", "group:d" };
+    struct admission ask = {
+        .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = ""
+    };
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    for (int i = 0; i < 4; i++)
+        CHECK_INT("parent", OUTCOME_DONE, change(f, up[i], ACCOUNT_PARENT, 0, up[i + 1]));
+    (void)!text_copy(names.parent, sizeof(names.parent), "group:claim");
+    CHECK_STATUS(STATUS_OVERFLOW, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_FALSE("no allow", f->verdict.allow);
+    CHECK_STRING("what to do",
+                 "store: key:ak_1 has more than 4 parents, one from a claim included; shorten the "
+                 "chain with `spendgate account parent`",
+                 f->err.message);
+    (void)!text_copy(names.parent, sizeof(names.parent), "group:c"); /* one of the four */
+    CHECK_TRUE("the same one twice", admit_names(f, &names, &f->plans[0], NOON));
+    teardown(f);
+}
+
+static void
+test_names_that_cannot_be_are_no_allow(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("", "", "");
+    struct admission ask = {
+        .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = ""
+    };
+    char parent[ACCOUNT_NAME_SIZE];
+
+    CHECK_STATUS(STATUS_INVALID, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_FALSE("nobody", f->verdict.allow);
+    names = names_of("ak_1", "user 1", "");
+    CHECK_STATUS(STATUS_INVALID, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_FALSE("a space", f->verdict.allow);
+    CHECK_INT("a space", OUTCOME_UNKNOWN_HOLD, spend_hold(f, "hld_x", NULL, CENT, NOON));
+    CHECK_INT("a space", OUTCOME_UNKNOWN_ACCOUNT, spend_hold(f, "hld_x", "user 1", CENT, NOON));
+    CHECK_STATUS(STATUS_NOT_FOUND,
+                 store_account_load(f->store, "user 1", NOON, &f->ledger, parent, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_NOT_FOUND,
+                 store_account_load(f->store, "user_1", NOON, &f->ledger, parent, &f->err),
+                 &f->err);
+    names = names_of("ak_1", "", "");
+    CHECK_TRUE("a key alone", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_INT("it pays", 1,
+              line_of(f, "key:ak_1", PERIOD_MONTH, NOON).account == 0
+                  ? f->ledger.accounts[0].live_holds
+                  : -1);
+    teardown(f);
+}
+
+static void
 test_two_keys_of_one_customer_keep_their_own_plans_and_share_the_counters(void)
 {
     struct fixture *f = setup();
@@ -662,6 +719,57 @@ test_a_credit_names_its_budget_where_there_are_several(void)
     CHECK_INT("day", OUTCOME_DONE, f->result.outcome);
     CHECK_INT("day", USD, line_of(f, "user_1", PERIOD_DAY, NOON).credit_nanos);
     CHECK_INT("month", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).credit_nanos);
+    teardown(f);
+}
+
+static void
+test_a_credit_that_is_over_or_too_large_is_refused(void)
+{
+    struct fixture *f = setup();
+    struct credit_request request = { .account = "user_1",
+                                      .amount_nanos = USD,
+                                      .expires_us = NOON };
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    CHECK_STATUS(STATUS_INVALID,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_STRING("why", "a credit must end in the future", f->err.message);
+    request = (struct credit_request){ .account = "user_1", .amount_nanos = MONEY_MAX_NANOS };
+    CHECK_STATUS(STATUS_OK,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_OVERFLOW,
+                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("one", MONEY_MAX_NANOS, line_of(f, "user_1", PERIOD_MONTH, NOON).credit_nanos);
+    teardown(f);
+}
+
+static void
+test_a_credit_may_end_before_its_period(void)
+{
+    struct fixture *f = setup();
+    struct credit_request request = { .account = "user_1",
+                                      .amount_nanos = USD,
+                                      .expires_us = NOON + SECOND };
+    struct idempotency key = { .scope = "ops", .key = "c1" };
+
+    CHECK_TRUE("first", admit(f, "user_1", NOON));
+    for (int i = 0; i < 2; i++) {
+        CHECK_STATUS(STATUS_OK,
+                     store_credit(f->store, &request, &actor, &key, &writer, NOON, &f->result,
+                                  &f->reply, &f->err),
+                     &f->err);
+        CHECK_INT("once", i == 0 ? OUTCOME_DONE : OUTCOME_REPLAYED, f->result.outcome);
+    }
+    CHECK_TRUE("with it", admit(f, "user_1", NOON));
+    CHECK_INT("with it", 2 * USD, f->verdict.limit_nanos);
+    CHECK_TRUE("after it", admit(f, "user_1", NOON + SECOND));
+    CHECK_INT("after it", USD, f->verdict.limit_nanos);
     teardown(f);
 }
 
@@ -1138,6 +1246,29 @@ test_a_redirected_call_with_a_voided_hold_is_refused(void)
     teardown(f);
 }
 
+static void
+test_a_unique_id_that_is_too_long_is_none(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    char unique[300];
+    struct admission ask = {
+        .names = &names, .plan = &f->plans[0], .verification = 1, .unique_id = unique
+    };
+
+    memset(unique, 'u', sizeof(unique));
+    unique[255] = '\0';
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_INT("one hold", 5 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    unique[255] = 'u';
+    unique[256] = '\0';
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(STATUS_OK, store_admit(f->store, &ask, NOON, &f->verdict, &f->err), &f->err);
+    CHECK_INT("two more", 15 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    teardown(f);
+}
+
 /* ---- refunds, replies, prune --------------------------------------------------------------- */
 
 struct sums {
@@ -1203,6 +1334,11 @@ test_refunds_of_a_charge_never_exceed_it(void)
     CHECK_INT("a refund of a refund", OUTCOME_UNKNOWN_CHARGE, refund(f, 1, NULL));
     f->result.charge = charge;
     CHECK_INT("nothing left", OUTCOME_REFUND_EXCEEDS, refund(f, -1, NULL));
+    CHECK_STATUS(STATUS_OK,
+                 store_refund(f->store, "chg_", -1, "ops", NULL, NULL, &writer, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("malformed", OUTCOME_UNKNOWN_CHARGE, f->result.outcome);
     CHECK_INT("spent", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
     teardown(f);
 }
@@ -1481,6 +1617,28 @@ test_a_post_without_a_hold_counts_on_the_organization_of_its_key(void)
                  &f->err);
     CHECK_FALSE("full", admit_names(f, &names, &f->plans[0], NOON));
     CHECK_STRING("who", "org_1", f->verdict.account);
+    teardown(f);
+}
+
+static void
+test_the_names_last_seen_are_those_of_the_key_else_of_the_subject(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "org_1");
+    struct chain_names asked = names_of("ak_1", "user_1", "");
+
+    CHECK_STATUS(STATUS_OK, store_names_last_seen(f->store, &asked, &f->err), &f->err);
+    CHECK_STRING("none yet", "", asked.organization);
+    CHECK_TRUE("first", admit_names(f, &names, &f->plans[0], NOON));
+    CHECK_STATUS(STATUS_OK, store_names_last_seen(f->store, &asked, &f->err), &f->err);
+    CHECK_STRING("of the key", "org_1", asked.organization);
+    asked = names_of("", "user_1", "");
+    CHECK_STATUS(STATUS_OK, store_names_last_seen(f->store, &asked, &f->err), &f->err);
+    CHECK_STRING("of the subject", "org_1", asked.organization);
+    asked = names_of("", "user_1", "org_2");
+    CHECK_STATUS(STATUS_OK, store_names_last_seen(f->store, &asked, &f->err), &f->err);
+    CHECK_STRING("what is known is kept", "org_2", asked.organization);
+    CHECK_INT("the machine's clock", 7, store_now_us(f->store, 7));
     teardown(f);
 }
 
@@ -2110,10 +2268,14 @@ main(void)
         CHECK_TEST(test_a_changed_parent_acts_on_the_next_request_of_every_process),
         CHECK_TEST(test_parents_neither_form_a_circle_nor_pass_four),
         CHECK_TEST(test_a_parent_from_a_claim_counts_beside_the_stored_one),
+        CHECK_TEST(test_more_than_four_parents_in_all_are_no_allow),
+        CHECK_TEST(test_names_that_cannot_be_are_no_allow),
         CHECK_TEST(test_two_keys_of_one_customer_keep_their_own_plans_and_share_the_counters),
         CHECK_TEST(test_a_hand_set_limit_wins_until_it_is_cleared),
         CHECK_TEST(test_a_boost_ends_by_itself_and_a_top_up_with_its_period),
         CHECK_TEST(test_a_credit_names_its_budget_where_there_are_several),
+        CHECK_TEST(test_a_credit_that_is_over_or_too_large_is_refused),
+        CHECK_TEST(test_a_credit_may_end_before_its_period),
         CHECK_TEST(test_an_overrun_is_carried_into_the_next_period),
         CHECK_TEST(test_i9_frozen_revoked_and_expired_are_refused_on_the_next_request),
         CHECK_TEST(test_reverify_asks_for_a_newer_verification),
@@ -2132,6 +2294,7 @@ main(void)
         CHECK_TEST(test_calls_without_a_hold_share_their_rate_for_a_minute),
         CHECK_TEST(test_a_redirected_call_passes_only_with_its_own_hold),
         CHECK_TEST(test_a_redirected_call_with_a_voided_hold_is_refused),
+        CHECK_TEST(test_a_unique_id_that_is_too_long_is_none),
         CHECK_TEST(test_refunds_of_a_charge_never_exceed_it),
         CHECK_TEST(test_a_charge_above_hold_and_budget_is_recorded_in_full),
         CHECK_TEST(test_i4_a_key_used_for_another_request_is_refused_also_with_a_hold),
@@ -2143,8 +2306,9 @@ main(void)
         CHECK_TEST(test_a_batch_records_each_post),
         CHECK_TEST(test_i6_a_batch_that_is_not_kept_records_nothing),
         CHECK_TEST(test_an_element_that_fails_takes_only_itself_back),
-        CHECK_TEST(test_a_post_without_a_hold_counts_on_the_organization_of_its_key),
         CHECK_TEST(test_a_post_without_a_hold_counts_on_the_parent_that_a_claim_named),
+        CHECK_TEST(test_a_post_without_a_hold_counts_on_the_organization_of_its_key),
+        CHECK_TEST(test_the_names_last_seen_are_those_of_the_key_else_of_the_subject),
         CHECK_TEST(test_an_organization_that_is_the_subject_counts_once),
         CHECK_TEST(test_accounts_are_listed_in_byte_order),
         CHECK_TEST(test_charges_are_filtered_paged_and_summed),

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "tests/alloc_fail.h"
 #include "tests/check.h"
 
 #include "common/banned.h"
@@ -419,7 +420,7 @@ spend(struct fixture *f, const char *hold_id, int64_t nanos, const char *key)
 }
 
 static int64_t
-query(struct fixture *f, const char *sql)
+query_with(struct fixture *f, const char *pragma, const char *sql)
 {
     sqlite3 *db;
     sqlite3_stmt *stmt;
@@ -429,6 +430,7 @@ query(struct fixture *f, const char *sql)
         abort();
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_busy_timeout(db, 1000);
+    sqlite3_exec(db, pragma, NULL, NULL, NULL);
     if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK) {
         printf("%s: %s\n", sql, sqlite3_errmsg(db));
         abort();
@@ -438,6 +440,19 @@ query(struct fixture *f, const char *sql)
     sqlite3_finalize(stmt);
     sqlite3_close(db);
     return out;
+}
+
+static int64_t
+query(struct fixture *f, const char *sql)
+{
+    return query_with(f, "", sql);
+}
+
+/* A change by hand that even the CHECKs of the schema would refuse. */
+static int64_t
+query_unchecked(struct fixture *f, const char *sql)
+{
+    return query_with(f, "PRAGMA ignore_check_constraints = ON", sql);
 }
 
 static void
@@ -559,7 +574,6 @@ static void
 test_the_wait_is_bounded_without_a_timer_too(void)
 {
     struct fixture *f = setup();
-    struct rlimit none = { 0, 0 };
     int status, held;
     int64_t start;
     pid_t pid;
@@ -569,13 +583,10 @@ test_the_wait_is_bounded_without_a_timer_too(void)
     fflush(stdout);
     pid = fork();
     if (pid == 0) {
-        struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2 };
-        timer_t timer;
         enum status got;
 
-        setrlimit(RLIMIT_SIGPENDING, &none);
-        if (timer_create(CLOCK_MONOTONIC, &event, &timer) == 0)
-            _exit(3); /* this kernel does not count timers: nothing to see */
+        for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+            signal(number, on_alarm); /* every signal is taken: the wait is polled */
         if (open_again(f) != STATUS_OK)
             _exit(1);
         start = now_ms();
@@ -583,7 +594,7 @@ test_the_wait_is_bounded_without_a_timer_too(void)
         _exit(got == STATUS_BUSY && now_ms() - start >= 1990 && now_ms() - start < 3000 ? 0 : 2);
     }
     waitpid(pid, &status, 0);
-    CHECK_TRUE("busy", WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3));
+    CHECK_INT("busy", 0, status);
     close(held);
     teardown(f);
 }
@@ -676,6 +687,37 @@ test_another_program_that_keeps_sqlites_lock_ends_in_busy(void)
     CHECK_TRUE("says why", contains(f->err.message, "another program keeps the database locked"));
     sqlite3_close(db);
     CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    teardown(f);
+}
+
+static void
+test_a_plan_that_keeps_changing_is_noted_once_a_minute(void)
+{
+    struct fixture *f = setup();
+    static const struct chain_names one = { .key_id = "ak_1", .subject = "user_1" };
+    static const struct chain_names two = { .key_id = "ak_2", .subject = "user_1" };
+    struct plan other = f->plan;
+    int64_t writes = 0;
+
+    f->plan.hold.nanos = other.hold.nanos = 0;
+    (void)!text_copy(other.name, sizeof(other.name), "other");
+    for (int i = 0; i < 40; i++) { /* ten seconds apart, alternating: seven minutes */
+        struct admission ask = {
+            .names = i % 2 == 0 ? &one : &two,
+            .plan = i % 2 == 0 ? &f->plan : &other,
+            .verification = 1,
+            .unique_id = "",
+        };
+
+        inject.written = 0;
+        CHECK_STATUS(
+            STATUS_OK,
+            store_admit(f->store, &ask, NOON + i * 10 * US_PER_SECOND, &f->verdict, &f->err),
+            &f->err);
+        CHECK_TRUE("allow", f->verdict.allow);
+        writes += inject.written > 0;
+    }
+    CHECK_TRUE("about two a minute", writes >= 10 && writes <= 18);
     teardown(f);
 }
 
@@ -1403,6 +1445,121 @@ test_i7_verify_finds_every_balance_that_was_changed_by_hand(void)
 }
 
 static void
+test_verify_finds_what_the_schema_alone_would_refuse(void)
+{
+    struct fixture *f = setup();
+    char first[256];
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, NULL), &f->err);
+    query_unchecked(f, "UPDATE charge SET amount_nanos = -1");
+    CHECK_TRUE("found", differences(f, &first) > 0);
+    CHECK_STRING("i8", "charge 1: kind 0, amount -1 nanos", first);
+    query(f, "UPDATE charge SET amount_nanos = 10000000");
+    query(f, "INSERT INTO budget_period SELECT budget_id, start_us + 5, end_us, 0, 0, 0 FROM "
+             "budget_period");
+    CHECK_TRUE("found", differences(f, &first) > 0);
+    CHECK_TRUE("overlap", contains(first, "two periods overlap"));
+    query(f, "DELETE FROM budget_period WHERE start_us % 10 = 5");
+    CHECK_INT("green", 0, differences(f, &first));
+    query(f, "UPDATE charge SET created_us = created_us + 1");
+    query(f, "DELETE FROM budget_period");
+    CHECK_TRUE("found", differences(f, &first) > 0);
+    CHECK_TRUE("i6", contains(first, ": no period row for charge 1"));
+    query(f, "UPDATE hold SET chain_id = 55");
+    CHECK_TRUE("found", differences(f, &first) > 0);
+    query_unchecked(f, "UPDATE hold SET state = 9");
+    CHECK_TRUE("found", differences(f, &first) > 0);
+    query(f, "DELETE FROM charge");
+    CHECK_TRUE("found", differences(f, &first) > 0);
+    CHECK_STRING("i5", "hold 1: in no known state", first);
+    teardown(f);
+}
+
+static void
+test_an_account_has_a_limited_number_of_lines(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    query(f,
+          "WITH RECURSIVE n (i) AS (VALUES (2) UNION ALL SELECT i + 1 FROM n WHERE i < 70) "
+          "INSERT INTO budget SELECT account_id * 256 + i, account_id, 2, 'UTC', i, 1, created_us, "
+          "NULL, NULL, 0 FROM budget, n");
+    CHECK_STATUS(STATUS_OVERFLOW, admit(f), &f->err);
+    CHECK_TRUE("what to do",
+               contains(f->err.message, "counts on more than 64 budget lines; give its"));
+    teardown(f);
+}
+
+static void
+test_events_tell_each_threshold_once_and_who_changed_what(void)
+{
+    struct fixture *f = setup();
+    const struct actor actor = { "ops", "because" };
+    struct hold hold;
+    char id[PUBLIC_ID_SIZE];
+
+    f->plan.budgets[0].limit_nanos = 10 * CENT;
+    f->plan.budgets[0].alert_count = 2;
+    f->plan.budgets[0].alerts[0] = 50;
+    f->plan.budgets[0].alerts[1] = 100;
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    hold = f->verdict.hold;
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, 4 * CENT, NULL), &f->err);
+    CHECK_INT("none", 0, query(f, "SELECT count(*) FROM event"));
+    for (int i = 0; i < 3; i++)
+        CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, NULL), &f->err);
+    CHECK_INT("50 %", 50, query(f, "SELECT group_concat(percent) + 0 FROM event WHERE kind = 1"));
+    for (int i = 0; i < 3; i++)
+        CHECK_STATUS(STATUS_OK, spend(f, NULL, 3 * CENT, NULL), &f->err);
+    CHECK_INT("thresholds", 2, query(f, "SELECT count(*) FROM event WHERE kind = 1"));
+    CHECK_INT("overruns", 1, query(f, "SELECT count(*) FROM event WHERE kind = 2"));
+    public_id_format("hld_", hold.id, hold.nonce, id);
+    CHECK_STATUS(STATUS_OK, store_hold_void_as(f->store, id, &actor, NOON, &f->result, &f->err),
+                 &f->err);
+    CHECK_INT("void", OUTCOME_DONE, f->result.outcome);
+    CHECK_STATUS(STATUS_OK,
+                 store_account_change(f->store, "user_1", ACCOUNT_FREEZE, 0, NULL, &actor, NOON,
+                                      &f->result, &f->err),
+                 &f->err);
+    CHECK_INT("who and why", 2,
+              query(f, "SELECT count(*) FROM event WHERE who = 'ops' AND note = 'because'"));
+    CHECK_INT("frozen", 1, query(f, "SELECT count(*) FROM event WHERE kind = 4"));
+    teardown(f);
+}
+
+#if ALLOC_FAIL_AVAILABLE
+static void
+test_i10_memory_that_runs_out_is_told_as_such(void)
+{
+    struct fixture *f = setup();
+    struct verify_summary summary;
+    struct store *store;
+    char first[256] = "";
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    for (int n = 0; n < 3; n++) { /* our own, before SQLite's */
+        alloc_fail_at(n);
+        CHECK_STATUS(STATUS_NO_MEMORY, store_open(&f->options, &store, &f->err), &f->err);
+        CHECK_TRUE("failed", alloc_fail_end());
+        CHECK_TRUE("none", store == NULL);
+    }
+    for (int n = 0;; n++) {
+        enum status status;
+
+        alloc_fail_at(n);
+        status = store_verify(f->store, NOON, ignore_difference, &first, &summary, &f->err);
+        if (!alloc_fail_end())
+            break;
+        CHECK_TRUE("no memory", status != STATUS_OK || summary.differences == 0);
+    }
+    CHECK_INT("verify", 0, differences(f, &first));
+    teardown(f);
+}
+#endif
+
+static void
 test_rows_that_no_program_of_ours_wrote_are_corrupt(void)
 {
     struct fixture *f = setup();
@@ -1429,6 +1586,7 @@ main(void)
         CHECK_TEST(test_an_admission_without_hold_waits_for_no_writer),
         CHECK_TEST(test_a_read_only_look_makes_no_period_row),
         CHECK_TEST(test_another_program_that_keeps_sqlites_lock_ends_in_busy),
+        CHECK_TEST(test_a_plan_that_keeps_changing_is_noted_once_a_minute),
         CHECK_TEST(test_i3_a_spend_syncs_once_and_a_hold_does_not),
         CHECK_TEST(test_i3_after_a_failed_sync_nobody_acknowledges_until_the_marker_is_removed),
         CHECK_TEST(test_a_batch_whose_sync_fails_is_not_acknowledged),
@@ -1457,6 +1615,12 @@ main(void)
         CHECK_TEST(test_a_file_that_was_switched_out_of_wal_mode_is_refused),
         CHECK_TEST(test_admissions_that_are_over_are_removed_after_the_answer),
         CHECK_TEST(test_i7_verify_finds_every_balance_that_was_changed_by_hand),
+        CHECK_TEST(test_verify_finds_what_the_schema_alone_would_refuse),
+        CHECK_TEST(test_an_account_has_a_limited_number_of_lines),
+        CHECK_TEST(test_events_tell_each_threshold_once_and_who_changed_what),
+#if ALLOC_FAIL_AVAILABLE
+        CHECK_TEST(test_i10_memory_that_runs_out_is_told_as_such),
+#endif
         CHECK_TEST(test_rows_that_no_program_of_ours_wrote_are_corrupt),
     };
 
