@@ -54,6 +54,8 @@ sub build_folder {
     croak "spendgate-authorizer is not built; build it, or say where in SPENDGATE_BUILD";
 }
 
+sub checkout { return $top }
+
 sub is_sanitizer_build {
     open my $file, '<:raw', build_folder() . '/spendgate-authorizer' or return 0;
     local $/;
@@ -496,7 +498,14 @@ server.modules += ( "mod_proxy" )
 \$HTTP["url"] =~ "^/api/up/" { proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => $option{upstream} )) ) }
 END
     my $config = $self->write_file('etc/lighttpd.conf', <<"END");
-server.modules = ( "mod_indexfile", "mod_access", "mod_alias", "mod_accesslog", "mod_cgi" )
+# As Debian's lighttpd.conf has it: HTTP/2 on, URLs strict and normalised.
+server.modules = ( "mod_indexfile", "mod_access", "mod_alias", "mod_redirect", "mod_accesslog", "mod_cgi" )
+server.feature-flags += ( "server.h2proto" => "enable" )
+server.feature-flags += ( "server.h2c" => "enable" )
+server.feature-flags += ( "server.graceful-shutdown-timeout" => 5 )
+server.http-parseopts = ( "header-strict" => "enable", "host-strict" => "enable", "host-normalize" => "enable",
+    "url-normalize-unreserved" => "enable", "url-normalize-required" => "enable", "url-ctrls-reject" => "enable",
+    "url-path-2f-decode" => "enable", "url-path-dotseg-remove" => "enable" )
 server.document-root = "$folder/www"
 server.bind = "127.0.0.1"
 server.port = $port
