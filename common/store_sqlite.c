@@ -1607,7 +1607,7 @@ sqlite_last_seen(struct store_backend *backend, enum chain_role role, const char
                    key_id[0] != '\0' ? key_id : subject);
     bind_text(stmt, 1, name);
     sqlite3_bind_int(stmt, 2, key_id[0] != '\0' ? CHAIN_KEY : CHAIN_SUBJECT);
-    sqlite3_bind_int(stmt, 3, role);
+    sqlite3_bind_int(stmt, 3, (int)role);
     status = next(s, stmt, &row, "find who was last seen", err);
     if (status != STATUS_OK || !row)
         return status;
