@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -456,6 +457,12 @@ look_fresh(struct connections *all, struct connection *c)
                                 { .fd = all->wake_fd, .events = POLLIN } };
 
     look(all, c, 0);
+    if (c->head == CONNECTION_PART) {
+        /* We may have been quicker than the web server's write. To let it run costs less than to
+         * sleep and be woken: 4 to 30 % more requests behind lighttpd on two processors. */
+        (void)sched_yield();
+        look(all, c, 0);
+    }
     if (c->head == CONNECTION_PART && poll(polled, 2, FRESH_WAIT_MS) > 0)
         look(all, c, 0);
     if (c->head == CONNECTION_PART)
