@@ -43,11 +43,11 @@ at(const char *text)
 }
 
 static struct period_spec
-spec_of(enum period_kind kind, const char *timezone)
+spec_of(enum period_kind kind, const char *zone)
 {
     struct period_spec spec = { .kind = kind, .anchor_day = 1, .week_start = 1 };
 
-    snprintf(spec.timezone, sizeof(spec.timezone), "%s", timezone);
+    snprintf(spec.timezone, sizeof(spec.timezone), "%s", zone);
     return spec;
 }
 
