@@ -953,11 +953,12 @@ checkpoint(struct sqlite_store *s, struct error *err)
     writer_unlock(s);
     if (s->wal_frames <= CHECKPOINT_FRAMES) /* another process did it in the meantime */
         return STATUS_OK;
-    /* The bulk, beside the writers, and the sync of the database file, so that none is left to do
-     * under the lock. */
+    /* The bulk, beside the writers, and both syncs, so that little is left to do under the lock. */
     status = checkpoint_passive(s, err);
     if (status == STATUS_OK)
         status = sync_file(s, SQLITE_FCNTL_FILE_POINTER, "database file", err);
+    if (status == STATUS_OK) /* what was written meanwhile */
+        status = sync_file(s, SQLITE_FCNTL_JOURNAL_POINTER, "write-ahead log", err);
     /* The rest under the lock, so that the next writer finds everything copied and starts the log
      * again; without this a busy store's log never ends. */
     if (status == STATUS_OK)
