@@ -356,9 +356,10 @@ look(struct connections *all, struct connection *c, uint32_t events)
     ssize_t length = recv(c->fd, all->look, sizeof(all->look), MSG_PEEK | MSG_DONTWAIT);
 
     c->head = CONNECTION_PART;
-    if (length > 0)
+    if (length > 0) {
         c->head = connection_head_look(all->look, (size_t)length, &c->begin);
-    else if (length == 0 || (errno != EAGAIN && errno != EINTR))
+        explicit_bzero(all->look, (size_t)length); /* it has a credential in it */
+    } else if (length == 0 || (errno != EAGAIN && errno != EINTR))
         c->head = CONNECTION_GONE;
     if (c->head != CONNECTION_PART)
         return;
@@ -696,10 +697,8 @@ copy_long_head(struct connections *all, int from, int to, struct error *err)
 }
 
 static enum status
-copy_head(struct connections *all, const struct connection *c, int to, struct error *err)
+copy_whole_head(struct connections *all, const struct connection *c, int to, struct error *err)
 {
-    if (c->head == CONNECTION_LONG)
-        return copy_long_head(all, c->fd, to, err);
     if (!receive_exactly(all, c->fd, all->look, c->begin.length, idle_deadline(all)))
         return error_set(err, STATUS_IO, "a request's parameters broke off");
     return write_file(to, all->look, c->begin.length, err);
@@ -714,7 +713,12 @@ connection_take_head(struct connections *all, struct connection *connection, int
     *fd = memfd_create("fastcgi-head", MFD_CLOEXEC);
     if (*fd < 0)
         return error_set(err, STATUS_IO, "memory file: %s", strerror(errno));
-    status = copy_head(all, connection, *fd, err);
+    if (connection->head == CONNECTION_LONG)
+        status = copy_long_head(all, connection->fd, *fd, err);
+    else
+        status = copy_whole_head(all, connection, *fd, err);
+    explicit_bzero(all->look, connection->head == CONNECTION_LONG ? sizeof(all->look)
+                                                                  : connection->begin.length);
     if (status == STATUS_OK && lseek(*fd, 0, SEEK_SET) != 0)
         status = error_set(err, STATUS_IO, "memory file: %s", strerror(errno));
     if (status != STATUS_OK) {
