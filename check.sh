@@ -130,6 +130,8 @@ if [ -z "$quick" ]; then
     done
     step "demo" "$top/demo.sh"
     step "demo behind Apache" "$top/demo.sh" --apache
+    # 32 processes on 4 accounts of one hierarchy, undisturbed and with workers killed.
+    step "store chaos, 2 x 30 s" env SPENDGATE_CHAOS_SECONDS=30 "$top/build/gcc/tests/store_contract"
     step "calendar proof" make -C "$top/build/gcc" calendar-proof
     step "distcheck" make -C "$top/build/gcc" distcheck TESTS= DISTCHECK_CONFIGURE_FLAGS=--disable-silent-rules
 fi

@@ -1830,6 +1830,7 @@ struct shared {
     _Atomic int passed, refused, failed;
     _Atomic int hold_count;
     char holds[1024][PUBLIC_ID_SIZE];
+    int64_t end_us; /* by the boot clock; of a run that lasts a set time */
 };
 
 static struct shared *
@@ -2030,7 +2031,49 @@ test_a_hold_whose_owner_died_frees_its_room_and_its_late_post_counts_once(void)
 #define CHAOS_PROCESSES 32
 #define CHAOS_ROUNDS 150
 #define CHAOS_KILLS 24
+#define CHAOS_KILL_WAITS 200
 #define CHAOS_LIMIT (20 * USD)
+/* A longer run on demand: SPENDGATE_CHAOS_SECONDS=30. */
+#define CHAOS_SECONDS_VARIABLE "SPENDGATE_CHAOS_SECONDS"
+#define CHAOS_SECONDS_MAX 3600
+#define CHAOS_LIMIT_PER_SECOND (50 * USD) /* reached in about a third of the time */
+
+static int64_t
+chaos_seconds(void)
+{
+    const char *text = getenv(CHAOS_SECONDS_VARIABLE);
+    int64_t seconds = 0;
+
+    if (text != NULL && !text_to_int64(text, 1, CHAOS_SECONDS_MAX, &seconds))
+        abort();
+    return seconds;
+}
+
+static int64_t
+chaos_limit(void)
+{
+    int64_t seconds = chaos_seconds();
+
+    return seconds > 0 ? seconds * CHAOS_LIMIT_PER_SECOND : CHAOS_LIMIT;
+}
+
+static bool
+chaos_goes_on(const struct shared *shared, int round)
+{
+    const struct clock clock = clock_system();
+
+    if (chaos_seconds() == 0)
+        return round < CHAOS_ROUNDS;
+    return clock_boot_us(&clock) < shared->end_us;
+}
+
+static bool
+kills_go_on(const struct shared *shared, int kills, int killed)
+{
+    if (chaos_seconds() == 0 || kills == 0)
+        return killed < kills;
+    return chaos_goes_on(shared, 0);
+}
 
 static uint64_t
 random_next(uint64_t *state)
@@ -2080,7 +2123,7 @@ chaos(struct fixture *f, struct shared *shared, int index)
 
     names.key_id[3] = (char)('1' + index % 4);
     names.subject[5] = (char)('1' + index % 2);
-    for (int i = 0; i < CHAOS_ROUNDS; i++) {
+    for (int i = 0; chaos_goes_on(shared, i); i++) {
         int64_t step_us = 1 + (int64_t)(random_next(&seed) % 1000000);
         int64_t now_us = atomic_fetch_add(&shared->clock_us, step_us) + step_us;
         struct admission ask = {
@@ -2127,15 +2170,19 @@ run_chaos(struct fixture *f, struct shared *shared, int kills)
     fflush(stdout);
     for (int i = 0; i < CHAOS_PROCESSES; i++)
         pids[i] = spawn_chaos(f, shared, i);
-    for (int next = CHAOS_PROCESSES; kills > 0; kills--, next++) {
+    for (int killed = 0; kills_go_on(shared, kills, killed); killed++) {
         int victim = (int)(random_next(&seed) % CHAOS_PROCESSES);
         int before = shared->passed;
 
-        while (shared->passed < before + 3 && waitpid(-1, &status, WNOHANG | WNOWAIT) == 0)
-            usleep(100); /* only so that the kills are spread over the run */
+        /* only so that the kills are spread over the run */
+        for (int i = 0; i < CHAOS_KILL_WAITS && shared->passed < before + 3; i++) {
+            if (waitpid(-1, &status, WNOHANG | WNOWAIT) != 0)
+                break;
+            usleep(100);
+        }
         kill(pids[victim], SIGKILL);
         waitpid(pids[victim], &status, 0);
-        pids[victim] = spawn_chaos(f, shared, next);
+        pids[victim] = spawn_chaos(f, shared, CHAOS_PROCESSES + killed);
     }
     while (alive > 0 && waitpid(-1, &status, 0) > 0)
         alive--;
@@ -2163,27 +2210,29 @@ check_cap(struct fixture *f, const struct shared *shared, const char *account)
         STATUS_OK,
         store_holds(f->store, account, HOLD_EXPIRED, SIZE_MAX >> 1, sum_late, &late_nanos, &f->err),
         &f->err);
-    CHECK_TRUE("under the cap", line.spent_nanos + line.held_nanos <= CHAOS_LIMIT + late_nanos);
+    CHECK_TRUE("under the cap", line.spent_nanos + line.held_nanos <= chaos_limit() + late_nanos);
     CHECK_TRUE("used", line.spent_nanos > 0);
 }
 
 static void
 chaos_test(int kills)
 {
+    const struct clock clock = clock_system();
     struct fixture *f = setup();
     struct shared *shared = share();
 
     shared->clock_us = NOON;
-    f->plans[0].budgets[0].limit_nanos = CHAOS_LIMIT;
+    shared->end_us = clock_boot_us(&clock) + chaos_seconds() * SECOND;
+    f->plans[0].budgets[0].limit_nanos = chaos_limit();
     CHECK_TRUE("one", admit(f, "user_1", NOON));
     CHECK_TRUE("two", admit(f, "user_2", NOON));
     CHECK_INT("parent", OUTCOME_DONE, change(f, "user_1", ACCOUNT_PARENT, 0, "group:g"));
     CHECK_INT("parent", OUTCOME_DONE, change(f, "user_2", ACCOUNT_PARENT, 0, "group:g"));
     CHECK_INT("org", OUTCOME_DONE, change(f, "org_1", ACCOUNT_FREEZE, 0, NULL));
     CHECK_INT("org", OUTCOME_DONE, change(f, "org_1", ACCOUNT_UNFREEZE, 0, NULL));
-    CHECK_INT("org", OUTCOME_DONE, set_budget(f, "org_1", PERIOD_MONTH, CHAOS_LIMIT));
-    CHECK_INT("group", OUTCOME_DONE, set_budget(f, "group:g", PERIOD_MONTH, CHAOS_LIMIT));
-    CHECK_INT("all", OUTCOME_DONE, set_budget(f, "all", PERIOD_MONTH, CHAOS_LIMIT));
+    CHECK_INT("org", OUTCOME_DONE, set_budget(f, "org_1", PERIOD_MONTH, chaos_limit()));
+    CHECK_INT("group", OUTCOME_DONE, set_budget(f, "group:g", PERIOD_MONTH, chaos_limit()));
+    CHECK_INT("all", OUTCOME_DONE, set_budget(f, "all", PERIOD_MONTH, chaos_limit()));
     run_chaos(f, shared, kills);
     CHECK_INT("failed", 0, shared->failed);
     CHECK_TRUE("refused some", shared->passed > 40);
@@ -2192,6 +2241,9 @@ chaos_test(int kills)
     check_cap(f, shared, "org_1");
     check_cap(f, shared, "group:g");
     check_cap(f, shared, "all");
+    if (chaos_seconds() > 0)
+        printf("chaos: %d admitted in %d s%s\n", shared->passed, (int)chaos_seconds(),
+               kills > 0 ? ", workers killed all the time" : "");
     munmap(shared, sizeof(*shared));
     teardown(f);
 }
