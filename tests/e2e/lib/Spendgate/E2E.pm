@@ -63,7 +63,8 @@ sub is_sanitizer_build {
 }
 
 # new(plans => TEXT, routes => TEXT, clerk => TEXT, top => TEXT, ledger => TEXT): parts of spendgate.conf;
-# www => FOLDER: the pages; wrap => [COMMAND ...]: runs authorizer and tracker (valgrind).
+# www => FOLDER: the pages; wrap => [COMMAND ...]: runs authorizer and tracker (valgrind); clock => 1: a wall clock
+# that travel() moves; explain => 0: do not compare each verdict with `spendgate explain` (Spendgate::Explained).
 sub new {
     my ($class, %option) = @_;
     my $self = bless {
@@ -84,6 +85,7 @@ sub new {
     weaken($alive{$self});
     $self->_start_watcher;
     $self->_fill_folder;
+    $self->_make_clock if $option{clock};
     return $self;
 }
 
@@ -105,6 +107,29 @@ sub _fill_folder {
     $self->write_file('etc/clerk_secret_key', ($self->{option}{secret_key} // SECRET_KEY) . "\n", 0600);
     return;
 }
+
+# clock.c, built for this run. What is started later has its wall clock from a file.
+sub _make_clock {
+    my ($self) = @_;
+    my $library = $self->path('bin/clock.so');
+    system('cc', '-shared', '-fPIC', '-O1', '-D_GNU_SOURCE', '-o', $library, "$top/tests/e2e/lib/clock.c", '-ldl') == 0
+      or croak 'clock.c does not compile';
+    chmod 0755, $library;
+    $self->{clock} = { LD_PRELOAD => $library, SPENDGATE_TEST_CLOCK => $self->path('run/clock') };
+    $self->{ahead} = 0;
+    return $self->travel(0);
+}
+
+# Move the wall clock of everything that was started.
+sub travel {
+    my ($self, $seconds) = @_;
+    $self->{ahead} += $seconds;
+    $self->write_file('run/clock', sprintf '%.0f', $self->{ahead} * 1e6);
+    return;
+}
+
+# Seconds since 1970 by that clock.
+sub now { return time + ($_[0]{ahead} // 0) }
 
 sub _own {
     my ($self, $path) = @_;
@@ -262,6 +287,8 @@ sub _clean_environment {
     $ENV{TMPDIR} = $self->path('tmp');
     $ENV{HOME}   = $self->path('tmp');
     $ENV{PATH}   = '/usr/sbin:/usr/bin:/sbin:/bin';
+    %extra = (%{ $self->{clock} // {} }, %extra);
+    $ENV{ASAN_OPTIONS} = 'verify_asan_link_order=0' if $self->{clock};
     $ENV{$_} = $extra{$_} for keys %extra;
     return;
 }
@@ -703,8 +730,44 @@ sub _http_answer {
 sub request {
     my ($self, $method, $target, %option) = @_;
     my @headers = @{ $option{headers} // [] };
+    my $explained = $self->_explained($target, %option);
     unshift @headers, [ 'Authorization', "Bearer $option{key}" ] if defined $option{key};
-    return http($method, $self->port, $target, %option, headers => \@headers);
+    my $answer = http($method, $self->port, $target, %option, headers => \@headers);
+    Spendgate::Explained::check_http($explained, $answer) if $explained;
+    return $answer;
+}
+
+# What `spendgate explain` says right before a request, where the two can be compared: in a test, one request after
+# the other, a key of the stand-in, a guarded path.
+sub _explained {
+    my ($self, $target, %option) = @_;
+    my $object = $self->{clerk_keys}{ $option{key} // '' };
+    return if !$object || !$INC{'Test/More.pm'} || $self->{sharing} || $target !~ m{\A/api/};
+    return if !($option{explain} // $self->{option}{explain} // 1);
+    require Spendgate::Explained;
+    return Spendgate::Explained::ask($self, $object, $target);
+}
+
+# What a web server without any page would be told: the authorizer asked by FastCGI. { status, error, denial => {...},
+# env => { SPENDGATE_... }, headers }. Options: key, params.
+sub authorize {
+    my ($self, $target, %option) = @_;
+    require FastCGI;
+    my $explained = $self->_explained($target, %option);
+    my %params = (
+        REQUEST_METHOD => 'GET',
+        REQUEST_URI    => $target,
+        REMOTE_ADDR    => '192.0.2.1',
+        %{ $option{params} // {} },
+    );
+    $params{HTTP_AUTHORIZATION} = "Bearer $option{key}" if defined $option{key};
+    my $answer = FastCGI::request($self->{authorizer_address}, \%params, undef, role => FastCGI::AUTHORIZER());
+    my $headers = $answer->{headers};
+    $answer->{env} = { map { (uc s/\Avariable-//r) => $headers->{$_} } grep { /\Avariable-/ } keys %$headers };
+    $answer->{denial} = $answer->{status} == 200 ? undef : eval { $json->decode($answer->{body}) };
+    $answer->{error} = $answer->{denial} ? $answer->{denial}{error} : undef;
+    Spendgate::Explained::check($explained, @{$answer}{qw(status denial env)}) if $explained;
+    return $answer;
 }
 
 sub get  { my ($self, $target, %option) = @_; return $self->request('GET',  $target, %option) }
@@ -737,8 +800,26 @@ sub tracker {
         push @headers, [ 'Content-Type', $option{type} // 'application/json' ];
         $body = $json->encode($body) if ref $body;
     }
-    my $answer = http($method, $self->port, "/spendgate$path", headers => \@headers, body => $body);
+    my $answer =
+        $self->{pid_of}{lighttpd} || $self->{pid_of}{apache}
+      ? http($method, $self->port, "/spendgate$path", headers => \@headers, body => $body)
+      : $self->_ask_tracker($method, $path, \@headers, $body);
     return ($answer->{status}, body_json($answer), $answer);
+}
+
+# Without a web server: by FastCGI, with headers as lists like those of http().
+sub _ask_tracker {
+    my ($self, $method, $path, $headers, $body) = @_;
+    require FastCGI;
+    my ($name, $query) = split /\?/, $path, 2;
+    my %params = (REQUEST_METHOD => $method, PATH_INFO => $name, REQUEST_URI => $path, QUERY_STRING => $query // '');
+    for my $header (@$headers) {
+        my $variable = uc($header->[0]) =~ tr/-/_/r;
+        $params{ $variable eq 'CONTENT_TYPE' ? $variable : "HTTP_$variable" } = $header->[1];
+    }
+    my $answer = FastCGI::request($self->{tracker_address}, \%params, $body);
+    $answer->{headers} = { map { $_ => [ $answer->{headers}{$_} ] } keys %{ $answer->{headers} } };
+    return $answer;
 }
 
 sub spend {
@@ -766,6 +847,7 @@ sub parallel {
             close $gun_write;
             close $read;
             sysread $gun_read, my $shot, 1;
+            $self->{sharing} = 1;
             my $result = eval { $code->($i) } // { error => "$@" };
             print {$write} $json->encode({ result => $result });
             close $write;
@@ -800,10 +882,32 @@ sub subject {
 
 # A new key at Clerk; returns its secret. clerk_key returns the whole key.
 sub key       { my ($self, %key) = @_; return $self->clerk_key(%key)->{secret} }
-sub clerk_key { my ($self, %key) = @_; return $self->_clerk_control('POST', 'keys', \%key) }
+sub clerk_key {
+    my ($self, %key) = @_;
+    my $object = $self->_clerk_control('POST', 'keys', \%key);
+    return $self->{clerk_keys}{ $object->{secret} } = $object;
+}
 
-sub clerk_change { my ($self, $id, %change) = @_; return $self->_clerk_control('PATCH', "keys/$id", \%change) }
-sub clerk_revoke { my ($self, $id) = @_; return $self->_clerk_control('POST', "keys/$id/revoke") }
+# From here on the gate may know the old object or the new one: it is not compared with explain any more.
+sub clerk_change {
+    my ($self, $id, %change) = @_;
+    $self->_forget_key($id);
+    return $self->_clerk_control('PATCH', "keys/$id", \%change);
+}
+
+sub _forget_key {
+    my ($self, $id) = @_;
+    my $keys = $self->{clerk_keys};
+    delete @$keys{ grep { $keys->{$_}{id} eq $id } keys %$keys };
+    return;
+}
+
+sub clerk_revoke {
+    my ($self, $id) = @_;
+    $self->_forget_key($id);
+    return $self->_clerk_control('POST', "keys/$id/revoke");
+}
+
 sub clerk_behave { my ($self, %how) = @_; return $self->_clerk_control('POST', 'behaviour', \%how) }
 sub clerk_calm   { my ($self) = @_; return $self->_clerk_control('DELETE', 'behaviour') }
 sub clerk_last   { my ($self) = @_; return $self->_clerk_control('GET', 'last') }
