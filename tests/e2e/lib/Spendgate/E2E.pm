@@ -742,7 +742,7 @@ sub request {
 sub _explained {
     my ($self, $target, %option) = @_;
     my $object = $self->{clerk_keys}{ $option{key} // '' };
-    return if !$object || !$INC{'Test/More.pm'} || $self->{sharing} || $target !~ m{\A/api/};
+    return if !$object || $object->{revoked} || $object->{expired} || !$INC{'Test/More.pm'} || $self->{sharing} || $target !~ m{\A/api/};
     return if !($option{explain} // $self->{option}{explain} // 1);
     require Spendgate::Explained;
     return Spendgate::Explained::ask($self, $object, $target);
