@@ -119,6 +119,32 @@ add_scopes(struct buf *out, const struct scope_set *scopes)
     }
 }
 
+/* What the credential itself brings beside the plan's. */
+static void
+add_own_scopes(struct buf *out, const char *own, const struct scope_set *scopes)
+{
+    char scope[SCOPE_SIZE];
+    bool first = scopes->count == 0;
+
+    for (; *own != '\0'; own += strspn(own, " ")) {
+        struct buf text;
+        size_t length = strcspn(own, " ");
+        bool planned = false;
+
+        buf_init(&text, scope, sizeof(scope));
+        buf_add_bytes(&text, own, length);
+        own += length;
+        for (size_t i = 0; i < scopes->count; i++)
+            planned = planned || strcmp(scopes->names[i], scope) == 0;
+        if (planned)
+            continue;
+        if (!first)
+            buf_add_char(out, ' ');
+        first = false;
+        buf_add_header_value(out, scope);
+    }
+}
+
 static void
 add_required(struct buf *body, const struct scope_set *required)
 {
@@ -419,6 +445,7 @@ answer_allow(const struct allow *allow, struct buf *out)
     add_variable(out, "SPENDGATE_PLAN", allow->plan->name);
     open_variable(out, "SPENDGATE_SCOPES");
     add_scopes(out, &allow->plan->scopes);
+    add_own_scopes(out, identity->scopes, &allow->plan->scopes);
     buf_add(out, "\r\n");
     add_variable(out, "SPENDGATE_ROUTE", allow->route == NULL ? "" : allow->route->prefix);
     add_hold_variables(allow->verdict, out);

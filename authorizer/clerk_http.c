@@ -400,7 +400,7 @@ describe(const struct clerk_answer *answer, CURLcode code, struct error *err)
 }
 
 static void
-report(struct clerk_http *http, const struct clerk_answer *answer)
+report(struct clerk_http *http, const struct clerk_call *call, const struct clerk_answer *answer)
 {
     enum quota_report what = QUOTA_CALL_ANSWERED;
 
@@ -408,7 +408,7 @@ report(struct clerk_http *http, const struct clerk_answer *answer)
         return;
     if (answer->outcome == CLERK_UNAVAILABLE)
         what = QUOTA_CALL_FAILED;
-    else if (answer->outcome == CLERK_RATE_LIMITED)
+    else if (answer->outcome == CLERK_RATE_LIMITED && !call->uncounted)
         what = QUOTA_CALL_LIMITED;
     clerk_quota_report(http->quota, what, answer->retry_after_us, clock_boot_us(&http->clock));
 }
@@ -433,7 +433,7 @@ attempt(struct clerk_http *http, const struct clerk_call *call, int64_t left_us,
     }
     if (out->outcome == CLERK_RATE_LIMITED && out->retry_after_us == 0)
         out->retry_after_us = US_PER_SECOND;
-    report(http, out);
+    report(http, call, out);
     if (out->outcome != CLERK_ANSWERED)
         describe(out, code, err);
     if (code != CURLE_OK)
@@ -449,7 +449,10 @@ may_call(struct clerk_http *http, const struct clerk_call *call, struct clerk_an
     enum quota_answer answer = QUOTA_GRANTED;
     int64_t retry_after_us = 0;
 
-    if (http->quota != NULL)
+    if (http->quota != NULL && call->uncounted)
+        answer =
+            clerk_quota_take_uncounted(http->quota, clock_boot_us(&http->clock), &retry_after_us);
+    else if (http->quota != NULL)
         answer = clerk_quota_take(http->quota, call->known, clock_boot_us(&http->clock),
                                   &retry_after_us);
     if (answer == QUOTA_GRANTED)

@@ -147,6 +147,26 @@ clerk_quota_take(struct clerk_quota *quota, bool known, int64_t boot_us, int64_t
     return take.answer;
 }
 
+static bool
+take_uncounted(void *context, struct cache_state *state, int64_t *until_us)
+{
+    struct take *take = context;
+
+    *until_us = INT64_MAX;
+    take->answer = pass_breaker(take, state->values) ? QUOTA_GRANTED : QUOTA_BROKEN;
+    return take->answer == QUOTA_GRANTED;
+}
+
+enum quota_answer
+clerk_quota_take_uncounted(struct clerk_quota *quota, int64_t boot_us, int64_t *retry_after_us)
+{
+    struct take take = { .rate = &quota->rate, .boot_us = boot_us };
+
+    change(quota, STATE_NAME, &quota->own, take_uncounted, &take, boot_us);
+    *retry_after_us = take.retry_after_us;
+    return take.answer;
+}
+
 struct report {
     enum quota_report report;
     int64_t retry_after_us;

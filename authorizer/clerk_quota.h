@@ -38,6 +38,10 @@ enum quota_answer {
 enum quota_answer clerk_quota_take(struct clerk_quota *quota, bool known, int64_t boot_us,
                                    int64_t *retry_after_us) MUST_CHECK;
 
+/* The same for a call that Clerk does not count (the key set): only the breaker is asked. */
+enum quota_answer clerk_quota_take_uncounted(struct clerk_quota *quota, int64_t boot_us,
+                                             int64_t *retry_after_us) MUST_CHECK;
+
 enum quota_report {
     QUOTA_CALL_FAILED = 0, /* no answer, or one that says Clerk is not well */
     QUOTA_CALL_ANSWERED,

@@ -220,7 +220,7 @@ ask_verification(struct hearing *hearing, enum credential_kind kind, int64_t new
     verification_check(hearing->decider->verification, &query, &answer, &hearing->err);
     hearing->identity = answer.identity;
     if (answer.outcome == VERIFICATION_VALID || answer.outcome == VERIFICATION_INVALID)
-        hearing->err.message[0] = '\0';
+        hearing->err = answer.why;
     switch (answer.outcome) {
     case VERIFICATION_VALID:
         return true;
@@ -311,6 +311,21 @@ first_text(const char *first, const char *second)
     return second != NULL ? second : "";
 }
 
+/* The first scope of the route that neither the plan nor, where the settings let it, the credential
+ * itself has. */
+static const char *
+missing_scope(const struct hearing *hearing)
+{
+    const struct scope_set *required = &hearing->route->scopes;
+
+    for (size_t i = 0; i < required->count; i++) {
+        if (!policy_scope_granted(&hearing->plan->scopes, required->names[i]) &&
+            !identity_scope_granted(hearing->identity, required->names[i]))
+            return required->names[i];
+    }
+    return NULL;
+}
+
 static enum status
 admit(struct hearing *hearing)
 {
@@ -326,8 +341,7 @@ admit(struct hearing *hearing)
     };
 
     if (hearing->route != NULL)
-        admission.missing_scope =
-            policy_scope_missing(&hearing->plan->scopes, &hearing->route->scopes);
+        admission.missing_scope = missing_scope(hearing);
     memcpy(admission.credential, hearing->digest, SHA256_BYTES);
     return store_admit(hearing->decider->store, &admission, hearing->now_us, &hearing->verdict,
                        &hearing->err);

@@ -8,7 +8,7 @@
 
 #include "common/banned.h"
 
-#define ENCODING_VERSION 1
+#define ENCODING_VERSION 2
 #define NUMERIC_DATE_MAX (INT64_C(1) << 53)
 
 /* ---- reading what Clerk says ------------------------------------------------------------------
@@ -175,6 +175,52 @@ identity_claim_next(const struct identity *identity, size_t *offset, const char 
     return true;
 }
 
+/* ---- scopes -------------------------------------------------------------------------------------
+ */
+
+static bool
+has_scope(const struct identity *identity, const char *scope, size_t length)
+{
+    for (const char *at = identity->scopes; *at != '\0';) {
+        size_t here = strcspn(at, " ");
+
+        if (here == length && memcmp(at, scope, length) == 0)
+            return true;
+        at += here;
+        at += strspn(at, " ");
+    }
+    return false;
+}
+
+void
+identity_scope_add(struct identity *identity, const char *scope, size_t length)
+{
+    struct buf text;
+
+    if (length == 0 || length >= SCOPE_SIZE || has_scope(identity, scope, length))
+        return;
+    for (size_t i = 0; i < length; i++) {
+        if (scope[i] <= ' ' || scope[i] > '~' || strchr("*\"\\", scope[i]) != NULL)
+            return;
+    }
+    if (strlen(identity->scopes) + 1 + length >= sizeof(identity->scopes)) {
+        log_event(LOG_WARN, "scope_left_out", "subject", identity->subject, "message",
+                  "this credential has more scopes than fit", NULL);
+        return;
+    }
+    buf_init(&text, identity->scopes + strlen(identity->scopes),
+             sizeof(identity->scopes) - strlen(identity->scopes));
+    if (identity->scopes[0] != '\0')
+        buf_add_char(&text, ' ');
+    buf_add_bytes(&text, scope, length);
+}
+
+bool
+identity_scope_granted(const struct identity *identity, const char *scope)
+{
+    return has_scope(identity, scope, strlen(scope));
+}
+
 /* ---- bytes --------------------------------------------------------------------------------------
  */
 
@@ -213,6 +259,8 @@ identity_encode(const struct identity *identity, struct buf *out)
     put_int(out, identity->expires_us);
     put_int(out, identity->verification);
     put_int(out, identity->verified_us);
+    put_int(out, (int64_t)strlen(identity->scopes));
+    buf_add(out, identity->scopes);
     put_int(out, identity->claims_length);
     buf_add_bytes(out, identity->claims, identity->claims_length);
 }
@@ -284,6 +332,22 @@ claims_are_whole(const struct identity *identity)
 }
 
 static void
+get_scopes(struct reader *reader, struct identity *out)
+{
+    int64_t length = get_int(reader);
+    const unsigned char *bytes = NULL;
+
+    if (length >= 0 && length < IDENTITY_SCOPES_SIZE)
+        bytes = take(reader, (size_t)length);
+    if (bytes == NULL || memchr(bytes, '\0', (size_t)length) != NULL) {
+        reader->failed = true;
+        return;
+    }
+    memcpy(out->scopes, bytes, (size_t)length);
+    out->scopes[length] = '\0';
+}
+
+static void
 get_claims(struct reader *reader, struct identity *out)
 {
     int64_t length = get_int(reader);
@@ -326,11 +390,14 @@ identity_decode(const void *bytes, size_t length, struct identity *out, struct e
     out->expires_us = get_int(&reader);
     out->verification = get_int(&reader);
     out->verified_us = get_int(&reader);
+    out->scopes[0] = '\0';
+    get_scopes(&reader, out);
     get_claims(&reader, out);
     if (reader.failed || reader.left != 0 || version != ENCODING_VERSION || !is_one_kind(kind) ||
         out->subject[0] == '\0') {
         out->kind = CREDENTIAL_NONE;
         out->subject[0] = '\0';
+        out->scopes[0] = '\0';
         return error_set(err, STATUS_CORRUPT, "cache: an identity that does not read back");
     }
     return STATUS_OK;

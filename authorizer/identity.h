@@ -18,7 +18,8 @@
 #define IDENTITY_CLAIM_MAX 1024   /* longest value of one claim that is passed on */
 #define IDENTITY_CLAIMS_SIZE 4096 /* of all of them, names included */
 #define IDENTITY_NEVER_US INT64_MAX
-#define IDENTITY_ENCODED_SIZE (IDENTITY_CLAIMS_SIZE + 1024)
+#define IDENTITY_SCOPES_SIZE 2048 /* the credential's own scopes, as text */
+#define IDENTITY_ENCODED_SIZE (IDENTITY_CLAIMS_SIZE + IDENTITY_SCOPES_SIZE + 1024)
 
 struct identity {
     enum credential_kind kind;
@@ -27,10 +28,11 @@ struct identity {
     char organization[ACCOUNT_NAME_SIZE]; /* "" none */
     /* From a claim that the plan names, "" none; a claim "x" without a kind is "group:x". */
     char parent[ACCOUNT_NAME_SIZE];
-    char plan[PLAN_NAME_SIZE]; /* "" when no plan is for it */
-    int64_t expires_us;        /* UTC, by the credential itself; IDENTITY_NEVER_US */
-    int64_t verification;      /* store_verification_number, read before it was verified */
-    int64_t verified_us;       /* boot clock */
+    char plan[PLAN_NAME_SIZE];         /* "" when no plan is for it */
+    int64_t expires_us;                /* UTC, by the credential itself; IDENTITY_NEVER_US */
+    int64_t verification;              /* store_verification_number, read before it was verified */
+    int64_t verified_us;               /* boot clock */
+    char scopes[IDENTITY_SCOPES_SIZE]; /* its own, by `clerk { key_scopes }`: with spaces between */
     uint32_t claims_length;
     char claims[IDENTITY_CLAIMS_SIZE]; /* NAME NUL value NUL ..., see identity_claim_next */
 };
@@ -54,6 +56,15 @@ enum status identity_complete(struct identity *identity, const struct json *obje
  * identity. */
 bool identity_claim_next(const struct identity *identity, size_t *offset, const char **name,
                          const char **value);
+
+/*
+ * Add one of the credential's own scopes (identity->scopes is a text already). Passed over: one
+ * that is there, one that the settings could not name either (visible ASCII without "*", '"' and
+ * "\\", shorter than SCOPE_SIZE; a pattern is the operator's to grant), and, with a log line, one
+ * for which there is no room.
+ */
+void identity_scope_add(struct identity *identity, const char *scope, size_t length);
+bool identity_scope_granted(const struct identity *identity, const char *scope);
 
 /* The bytes of an identity for the cache file; `out` fails when they do not fit
  * (IDENTITY_ENCODED_SIZE is enough). */

@@ -5,6 +5,7 @@
 #include "authorizer/clerk_quota.h"
 #include "authorizer/flight.h"
 #include "authorizer/identity_memory.h"
+#include "authorizer/jwks.h"
 #include "common/ledger.h"
 #include "common/log.h"
 
@@ -26,6 +27,7 @@ struct verification {
     struct flight *flight;
     struct clerk_quota *quota;
     struct clerk_http *http; /* made at the first use */
+    struct jwks *keys;
     struct identity_memory *memory;
     struct cache_entry entry; /* of the credential in hand */
     struct verifier_finding finding;
@@ -74,6 +76,7 @@ make_scope(const struct settings *settings, uint8_t scope[CACHE_SCOPE_BYTES])
     mix_text(sum, clerk->issuer);
     mix_text(sum, clerk->machine_id);
     mix(sum, &clerk->accept, sizeof(clerk->accept));
+    mix(sum, &clerk->key_scopes, sizeof(clerk->key_scopes));
     for (size_t i = 0; i < clerk->authorized_parties.count; i++)
         mix_text(sum, clerk->authorized_parties.items[i]);
     mix_text(sum, "claims");
@@ -90,6 +93,30 @@ make_scope(const struct settings *settings, uint8_t scope[CACHE_SCOPE_BYTES])
     }
     mix_text(sum, policy->default_plan);
     memcpy(scope, sum, CACHE_SCOPE_BYTES);
+}
+
+static enum status
+open_clerk(struct verification *v, struct error *err)
+{
+    if (v->http != NULL)
+        return STATUS_OK;
+    return clerk_http_open(
+        &(struct clerk_http_options){ .api_url = v->settings->clerk.api_url,
+                                      .secret_key = &v->settings->clerk.secret_key,
+                                      .connect_timeout_us = v->settings->clerk.connect_timeout_us,
+                                      .clock = v->clock,
+                                      .quota = v->quota },
+        &v->http, err);
+}
+
+/* For the key set. */
+static enum status
+ask_clerk(void *context, const struct clerk_call *call, struct clerk_answer *out, struct error *err)
+{
+    struct verification *v = context;
+    enum status status = open_clerk(v, err);
+
+    return status == STATUS_OK ? clerk_http_call(v->http, call, out, err) : status;
 }
 
 static enum status
@@ -145,6 +172,14 @@ verification_open(const struct verification_options *options, struct verificatio
     v->clock = options->clock;
     status = open_shared(v, options, err);
     if (status == STATUS_OK)
+        status = jwks_open(&(struct jwks_options){ .pem = &options->settings->clerk.jwt_key,
+                                                   .cache = v->cache,
+                                                   .flight = v->flight,
+                                                   .clock = v->clock,
+                                                   .ask = ask_clerk,
+                                                   .context = v },
+                           &v->keys, err);
+    if (status == STATUS_OK)
         status = identity_memory_open(VERIFICATION_REMEMBERED, &v->memory, err);
     if (status != STATUS_OK) {
         verification_close(v);
@@ -159,6 +194,7 @@ verification_close(struct verification *v)
 {
     if (v == NULL)
         return;
+    jwks_close(v->keys);
     clerk_http_close(v->http);
     clerk_quota_close(v->quota);
     flight_close(v->flight);
@@ -170,6 +206,7 @@ verification_close(struct verification *v)
 void
 verification_after(struct verification *v)
 {
+    jwks_after(v->keys, v->settings->clerk.timeout_us);
     cache_after(v->cache, clock_boot_us(&v->clock));
 }
 
@@ -327,20 +364,6 @@ count_failure(struct verification *v, const struct client_address *address)
 /* ---- asking -------------------------------------------------------------------------------------
  */
 
-static enum status
-open_clerk(struct verification *v, struct error *err)
-{
-    if (v->http != NULL)
-        return STATUS_OK;
-    return clerk_http_open(
-        &(struct clerk_http_options){ .api_url = v->settings->clerk.api_url,
-                                      .secret_key = &v->settings->clerk.secret_key,
-                                      .connect_timeout_us = v->settings->clerk.connect_timeout_us,
-                                      .clock = v->clock,
-                                      .quota = v->quota },
-        &v->http, err);
-}
-
 /* Ask the verifier. The number is read first: a `reverify` that comes while we ask must not be
  * missed. */
 static void
@@ -349,6 +372,7 @@ ask(struct verification *v, const struct verifier *verifier, const struct verifi
 {
     struct verifier_finding *finding = &v->finding;
     struct verifier_question question = { .credential = query->credential,
+                                          .kind = query->kind,
                                           .known = v->entry.found && v->entry.verified_us > 0,
                                           .now_us = query->now_us,
                                           .deadline_us = deadline_us };
@@ -361,7 +385,10 @@ ask(struct verification *v, const struct verifier *verifier, const struct verifi
     if (verifier->asks_clerk && open_clerk(v, err) != STATUS_OK)
         return;
     tools.clerk = v->http;
+    tools.keys = v->keys;
     finding->retry_after_us = 0;
+    finding->why.message[0] = '\0';
+    finding->identity.scopes[0] = '\0';
     boot_us = clock_boot_us(&v->clock); /* ages count from before the question */
     if (verifier->check(&tools, &question, finding, err) != STATUS_OK) {
         if (finding->retry_after_us > 0)
@@ -369,10 +396,14 @@ ask(struct verification *v, const struct verifier *verifier, const struct verifi
         return;
     }
     if (!finding->valid) {
-        if (verifier->asks_clerk)
+        /* One that is judged here costs no call and cannot be guessed: it is not counted. Expired
+         * session tokens are an ordinary thing. */
+        if (verifier->asks_clerk) {
             cache_put_invalid(v->cache, query->digest, finding->reason, boot_us);
-        count_failure(v, &query->address);
+            count_failure(v, &query->address);
+        }
         answer_invalid(v, query, finding->reason, out);
+        out->why = finding->why;
         return;
     }
     finding->identity.verification = number;

@@ -75,6 +75,7 @@ struct verification_answer {
     const struct identity
         *identity; /* VERIFICATION_VALID: until the next call of this module; else NULL */
     char reason[CACHE_REASON_SIZE]; /* VERIFICATION_INVALID */
+    struct error why;               /* VERIFICATION_INVALID, for the log; its message may be "" */
     int64_t retry_after_us;         /* VERIFICATION_UNAVAILABLE and _TOO_MANY; > 0 */
 };
 

@@ -34,6 +34,8 @@ enum statement {
     ROW_GET,
     ROW_PUT_VALID,
     ROW_PUT_INVALID,
+    DOCUMENT_GET,
+    DOCUMENT_PUT,
     STATE_GET,
     STATE_PUT,
     DROP_NEVER_VALID,
@@ -53,6 +55,14 @@ static const char *const statements[STATEMENT_COUNT] = {
     [ROW_PUT_INVALID] = "INSERT INTO verification (key, valid, checked_us, verified_us, reason)"
                         " VALUES (?1, 0, ?2, 0, ?3) ON CONFLICT (key) DO UPDATE SET valid = 0,"
                         " checked_us = ?2, reason = ?3, identity = NULL, sum = NULL",
+    /* A row of the same table, which ages and is dropped like the others; no credential has its
+     * digest, and it is not `valid = 1`. */
+    [DOCUMENT_GET] = "SELECT checked_us, identity, sum FROM verification WHERE key = ?1"
+                     " AND valid = 2",
+    [DOCUMENT_PUT] = "INSERT INTO verification (key, valid, checked_us, verified_us, reason,"
+                     " identity, sum) VALUES (?1, 2, ?2, ?2, '', ?3, ?4)"
+                     " ON CONFLICT (key) DO UPDATE SET valid = 2, checked_us = ?2,"
+                     " verified_us = ?2, reason = '', identity = ?3, sum = ?4",
     [STATE_GET] = "SELECT v0, v1, v2, v3, v4 FROM state WHERE name = ?1",
     [STATE_PUT] = "INSERT INTO state (name, until_us, v0, v1, v2, v3, v4)"
                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO UPDATE SET"
@@ -714,16 +724,35 @@ write_row(struct verification_cache *cache, sqlite3_stmt *statement, int64_t boo
         give_up(cache, rc, boot_us);
 }
 
+/* A row with bytes: ?1 its key, ?2 the time, ?3 and ?4 the bytes and what ties them to the key. */
+static void
+put_bytes(struct verification_cache *cache, sqlite3_stmt *statement, const uint8_t key[KEY_BYTES],
+          const void *bytes, size_t length, int64_t boot_us)
+{
+    uint8_t sum[SHA256_BYTES];
+    int rc;
+
+    make_sum(key, bytes, length, sum);
+    rc = sqlite3_bind_blob(statement, 1, key, KEY_BYTES, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(statement, 2, boot_us);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_blob(statement, 3, bytes, (int)length, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_blob(statement, 4, sum, SUM_BYTES, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        write_row(cache, statement, boot_us);
+    else
+        give_up(cache, rc, boot_us);
+}
+
 void
 cache_put_valid(struct verification_cache *cache, const uint8_t digest[SHA256_BYTES],
                 const struct identity *identity, int64_t boot_us)
 {
     char bytes[IDENTITY_ENCODED_SIZE];
     uint8_t key[KEY_BYTES];
-    uint8_t sum[SHA256_BYTES];
     struct buf encoded;
-    sqlite3_stmt *statement;
-    int rc;
 
     if (!ready(cache, boot_us))
         return;
@@ -731,19 +760,7 @@ cache_put_valid(struct verification_cache *cache, const uint8_t digest[SHA256_BY
     buf_init(&encoded, bytes, sizeof(bytes));
     identity_encode(identity, &encoded);
     assert(!buf_failed(&encoded));
-    make_sum(key, bytes, encoded.length, sum);
-    statement = cache->prepared[ROW_PUT_VALID];
-    rc = sqlite3_bind_blob(statement, 1, key, KEY_BYTES, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(statement, 2, boot_us);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_blob(statement, 3, bytes, (int)encoded.length, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_blob(statement, 4, sum, SUM_BYTES, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        write_row(cache, statement, boot_us);
-    else
-        give_up(cache, rc, boot_us);
+    put_bytes(cache, cache->prepared[ROW_PUT_VALID], key, bytes, encoded.length, boot_us);
 }
 
 void
@@ -767,6 +784,77 @@ cache_put_invalid(struct verification_cache *cache, const uint8_t digest[SHA256_
         write_row(cache, statement, boot_us);
     else
         give_up(cache, rc, boot_us);
+}
+
+/* ---- shared texts -------------------------------------------------------------------------------
+ */
+
+static void
+make_document_key(const struct verification_cache *cache, const char *name, uint8_t key[KEY_BYTES])
+{
+    uint8_t digest[SHA256_BYTES];
+
+    crypto_sha256(name, strlen(name), digest);
+    make_key(cache, digest, key);
+}
+
+static bool
+read_document(sqlite3_stmt *statement, const uint8_t key[KEY_BYTES], int64_t boot_us,
+              struct buf *out, int64_t *put_us)
+{
+    const void *bytes = sqlite3_column_blob(statement, 1);
+    int length = sqlite3_column_bytes(statement, 1);
+    const void *stored_sum = sqlite3_column_blob(statement, 2);
+    uint8_t sum[SHA256_BYTES];
+
+    *put_us = sqlite3_column_int64(statement, 0);
+    if (bytes == NULL || stored_sum == NULL || sqlite3_column_bytes(statement, 2) != SUM_BYTES ||
+        *put_us > boot_us || boot_us - *put_us > CACHE_KEEP_US)
+        return false;
+    make_sum(key, bytes, (size_t)length, sum);
+    if (!crypto_equal(sum, stored_sum, SUM_BYTES))
+        return false;
+    buf_add_bytes(out, bytes, (size_t)length);
+    return !buf_failed(out);
+}
+
+bool
+cache_document_get(struct verification_cache *cache, const char *name, int64_t boot_us,
+                   struct buf *out, int64_t *put_us)
+{
+    uint8_t key[KEY_BYTES];
+    sqlite3_stmt *statement;
+    bool found = false;
+    int rc;
+
+    *put_us = 0;
+    if (!ready(cache, boot_us))
+        return false;
+    make_document_key(cache, name, key);
+    statement = cache->prepared[DOCUMENT_GET];
+    rc = sqlite3_bind_blob(statement, 1, key, KEY_BYTES, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(statement);
+    if (rc == SQLITE_ROW)
+        found = read_document(statement, key, boot_us, out, put_us);
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        give_up(cache, rc, boot_us);
+    return found;
+}
+
+void
+cache_document_put(struct verification_cache *cache, const char *name, const char *text,
+                   size_t length, int64_t boot_us)
+{
+    uint8_t key[KEY_BYTES];
+
+    assert(length <= CACHE_DOCUMENT_MAX);
+    if (!ready(cache, boot_us))
+        return;
+    make_document_key(cache, name, key);
+    put_bytes(cache, cache->prepared[DOCUMENT_PUT], key, text, length, boot_us);
 }
 
 /* ---- shared numbers -----------------------------------------------------------------------------

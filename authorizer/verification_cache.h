@@ -64,6 +64,15 @@ void cache_put_valid(struct verification_cache *cache, const uint8_t digest[SHA2
 void cache_put_invalid(struct verification_cache *cache, const uint8_t digest[SHA256_BYTES],
                        const char *reason, int64_t boot_us);
 
+/* A text of ours that the processes share, for a day: Clerk's key set. Names are no credential's
+ * text: they hold a colon. */
+#define CACHE_DOCUMENT_MAX 65536
+/* Append it to `out`, and say when it was put (boot clock); false when there is none that fits. */
+bool cache_document_get(struct verification_cache *cache, const char *name, int64_t boot_us,
+                        struct buf *out, int64_t *put_us);
+void cache_document_put(struct verification_cache *cache, const char *name, const char *text,
+                        size_t length, int64_t boot_us);
+
 /* A few numbers under a name, changed by one process at a time; all zero at first. */
 struct cache_state {
     int64_t values[CACHE_STATE_VALUES];

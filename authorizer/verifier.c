@@ -7,6 +7,11 @@
 
 const struct verifier *const verifiers[] = {
     &verifier_api_key,
+    &verifier_m2m_opaque,
+    &verifier_oauth_opaque,
+    &verifier_session_jwt,
+    &verifier_m2m_jwt,
+    &verifier_oauth_jwt,
     NULL,
 };
 

@@ -13,6 +13,7 @@
 #include "authorizer/clerk_http.h"
 #include "authorizer/credential.h"
 #include "authorizer/identity.h"
+#include "authorizer/jwks.h"
 #include "common/error.h"
 #include "common/settings.h"
 
@@ -20,10 +21,12 @@
 struct verifier_tools {
     const struct settings *settings;
     struct clerk_http *clerk; /* NULL for a verifier that does not ask Clerk */
+    struct jwks *keys;        /* of a JWT */
 };
 
 struct verifier_question {
     const struct credential *credential;
+    enum credential_kind kind; /* the verifier's own */
     bool known;          /* it was valid here before: the reserved part of the quota may be used */
     int64_t now_us;      /* UTC, for expiry */
     int64_t deadline_us; /* boot clock */
@@ -33,6 +36,7 @@ struct verifier_finding {
     bool valid; /* `identity` is set, without `verification` and `verified_us` */
     /* Of an invalid one that once was valid: "revoked", "expired"; else "". Static. */
     const char *reason;
+    struct error why;       /* of an invalid one, for the log; its message may be "" */
     int64_t retry_after_us; /* of STATUS_UNAVAILABLE: when to try again, 0 unknown */
     struct identity identity;
 };
@@ -52,6 +56,11 @@ struct verifier {
 };
 
 extern const struct verifier verifier_api_key;
+extern const struct verifier verifier_m2m_opaque;
+extern const struct verifier verifier_oauth_opaque;
+extern const struct verifier verifier_session_jwt;
+extern const struct verifier verifier_m2m_jwt;
+extern const struct verifier verifier_oauth_jwt;
 
 /* All of them, ended by NULL: the rows of the registry. */
 extern const struct verifier *const verifiers[];
@@ -66,12 +75,21 @@ enum status verifier_check_settings(const struct verifier *const *rows,
                                     const struct settings *settings, struct error *err) MUST_CHECK;
 
 /*
- * What Clerk answered to POST /v1/api_keys/verify, as a finding. `answer` was CLERK_ANSWERED.
- * Public for its tests and fuzz target. Errors: STATUS_UNAVAILABLE (an answer that says nothing
- * about the key).
+ * What Clerk answered to the verification of an opaque credential of this kind, as a finding.
+ * `answer` was CLERK_ANSWERED. Public for its tests and fuzz target. Errors: STATUS_UNAVAILABLE (an
+ * answer that says nothing about the credential).
  */
-enum status verifier_api_key_read(const struct clerk_answer *answer,
-                                  const struct settings *settings, int64_t now_us,
-                                  struct verifier_finding *out, struct error *err) MUST_CHECK;
+enum status verifier_opaque_read(enum credential_kind kind, const struct clerk_answer *answer,
+                                 const struct settings *settings, int64_t now_us,
+                                 struct verifier_finding *out, struct error *err) MUST_CHECK;
+
+/*
+ * Judge the claims of a JWT of this kind whose signature is good (verifier_jwt.c). Public for its
+ * tests and fuzz target. Sets `out->valid`, and `out->why` when it is not.
+ */
+struct jwt;
+void verifier_jwt_read(enum credential_kind kind, const struct jwt *jwt,
+                       const struct settings *settings, int64_t now_us,
+                       struct verifier_finding *out);
 
 #endif

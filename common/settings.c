@@ -211,6 +211,8 @@ static const struct setting table[] = {
       AT(settings, clerk.clock_skew_us) },
     { CLERK, "session_cookie", "false", "also read the __session cookie", OF(VALUE_BOOLEAN),
       AT(settings, clerk.session_cookie) },
+    { CLERK, "key_scopes", "false", "the credential's own scopes count beside the plan's",
+      OF(VALUE_BOOLEAN), AT(settings, clerk.key_scopes) },
     { CLERK, "pass_claims", NULL, "claims handed to the backend", OF(VALUE_TEXTS),
       LIST_AT(settings, clerk.pass_claims.items, clerk.pass_claims.count) },
     { CLERK, "webhook_secret_file", NULL, "the signing secret of Clerk's webhooks",

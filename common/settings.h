@@ -52,6 +52,7 @@ struct clerk_settings {
     char machine_id[NAME_SIZE];
     int64_t clock_skew_us;
     bool session_cookie;
+    bool key_scopes; /* the credential's own scopes count beside the plan's */
     struct text_list pass_claims;
     struct secret webhook_secret;
 };

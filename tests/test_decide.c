@@ -1161,7 +1161,7 @@ test_settings_that_cannot_work_are_refused(void)
     CHECK_STATUS(STATUS_OK, decider_check_settings(f.settings, NULL, verifiers, &f.err), &f.err);
     f.settings->clerk.accept |= CREDENTIAL_M2M_TOKEN;
     CHECK_TRUE("machine", text_copy(f.settings->clerk.machine_id, NAME_SIZE, "mch_1"));
-    CHECK_STATUS(STATUS_INVALID, decider_check_settings(f.settings, NULL, verifiers, &f.err),
+    CHECK_STATUS(STATUS_INVALID, decider_check_settings(f.settings, NULL, scripted_rows, &f.err),
                  &f.err);
     f.settings->clerk.accept = CREDENTIAL_API_KEY;
     CHECK_TRUE("url", text_copy(f.settings->clerk.api_url, URL_SIZE, "http://api.clerk.com"));

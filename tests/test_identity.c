@@ -54,7 +54,8 @@ read_answer(struct fixture *f, int http_status, bool is_json, const char *body)
                                    .body_length = strlen(body) };
 
     memset(&f->finding, 0x5a, sizeof(f->finding));
-    return verifier_api_key_read(&answer, f->settings, NOW_US, &f->finding, &f->err);
+    return verifier_opaque_read(CREDENTIAL_API_KEY, &answer, f->settings, NOW_US, &f->finding,
+                                &f->err);
 }
 
 /* A key as Clerk shows it, with `members` at its end. */
@@ -91,7 +92,7 @@ check_strange(struct fixture *f, enum status status, const char *what)
 
     buf_init(&message, want, sizeof(want));
     buf_add_format(&message,
-                   "Clerk's answer about an API key cannot be used (%s): check clerk { api_url }",
+                   "Clerk's answer about a credential cannot be used (%s): check clerk { api_url }",
                    what);
     CHECK_STATUS(STATUS_UNAVAILABLE, status, &f->err);
     CHECK_STRING("message", want, f->err.message);
@@ -195,9 +196,9 @@ test_answers_that_say_nothing(void)
     check_strange(&f, read_answer(&f, 200, false, "<html>"), "not application/json");
     check_strange(&f, read_answer(&f, 200, true, ""), "not JSON");
     check_strange(&f, read_answer(&f, 200, true, "{\"object\":\"api_key\""), "not JSON");
-    check_strange(&f, read_answer(&f, 200, true, "[]"), "object is not \"api_key\"");
+    check_strange(&f, read_answer(&f, 200, true, "[]"), "object is of another kind");
     check_strange(&f, read_answer(&f, 200, true, "{\"object\":\"m2m_token\"}"),
-                  "object is not \"api_key\"");
+                  "object is of another kind");
     check_strange(&f, read_answer(&f, 200, true, "{\"object\":\"api_key\"}"), "id");
     check_strange(&f, read_answer(&f, 200, true, "{\"object\":\"api_key\",\"id\":\"ak_1\"}"),
                   "subject");
@@ -572,26 +573,30 @@ test_memory_removes_and_uses_the_place_again(void)
 static void
 test_registry_names_a_kind_that_nobody_verifies(void)
 {
+    static const struct verifier *const few[] = { &verifier_api_key, NULL };
     struct route route = { .prefix = "/api/", .accept = CREDENTIAL_SESSION_TOKEN };
     struct fixture f;
 
     set_up(&f);
-    CHECK_STATUS(STATUS_OK, verifier_check_settings(verifiers, f.settings, &f.err), &f.err);
+    CHECK_STATUS(STATUS_OK, verifier_check_settings(few, f.settings, &f.err), &f.err);
     f.settings->clerk.accept = CREDENTIAL_API_KEY | CREDENTIAL_M2M_TOKEN | CREDENTIAL_OAUTH_TOKEN;
-    CHECK_STATUS(STATUS_INVALID, verifier_check_settings(verifiers, f.settings, &f.err), &f.err);
+    CHECK_STATUS(STATUS_INVALID, verifier_check_settings(few, f.settings, &f.err), &f.err);
     CHECK_STRING("message",
                  "clerk { accept } names m2m_token, which this program cannot verify: remove it",
                  f.err.message);
     f.settings->clerk.accept = CREDENTIAL_API_KEY;
     f.settings->policy.routes = &route;
     f.settings->policy.route_count = 1;
-    CHECK_STATUS(STATUS_INVALID, verifier_check_settings(verifiers, f.settings, &f.err), &f.err);
+    CHECK_STATUS(STATUS_INVALID, verifier_check_settings(few, f.settings, &f.err), &f.err);
     CHECK_STRING(
         "message",
         "route \"/api/\" accepts session_token, which this program cannot verify: remove it",
         f.err.message);
     CHECK_TRUE("found", verifier_find(verifiers, CREDENTIAL_API_KEY, CREDENTIAL_OPAQUE) != NULL);
     CHECK_TRUE("form", verifier_find(verifiers, CREDENTIAL_API_KEY, CREDENTIAL_JWT) == NULL);
+    f.settings->clerk.accept = CREDENTIAL_API_KEY | CREDENTIAL_M2M_TOKEN |
+                               CREDENTIAL_SESSION_TOKEN | CREDENTIAL_OAUTH_TOKEN;
+    CHECK_STATUS(STATUS_OK, verifier_check_settings(verifiers, f.settings, &f.err), &f.err);
     tear_down(&f);
 }
 
