@@ -169,7 +169,8 @@ parse_options(const struct server_program *program, int argc, char **argv, struc
     return true;
 }
 
-/* Nothing but these three is inherited from us. A log line must never end in a database file that was given the number of a closed stderr. */
+/* Nothing but these three is inherited from us. A log line must never end in a database file that
+ * was given the number of a closed stderr. */
 static bool
 open_standard_descriptors(void)
 {

@@ -82,7 +82,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (settings.policy.plans == NULL)
         set_up();
     finding.valid = true;
-    if (verifier_opaque_read(CREDENTIAL_API_KEY, &answer, &settings, NOW_US, &finding, NULL) != STATUS_OK)
+    if (verifier_opaque_read(CREDENTIAL_API_KEY, &answer, &settings, NOW_US, &finding, NULL) !=
+        STATUS_OK)
         assert(!finding.valid);
     if (finding.valid)
         check_identity(&finding.identity);

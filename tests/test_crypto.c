@@ -417,7 +417,7 @@ test_rsa_refuses_keys_that_are_weak_or_of_another_kind(void)
                       "not a public RSA key");
     memcpy(cut, rsa_2048, sizeof(cut));
     end = strstr(cut, "-----END");
-    memcpy(end - 5, end, strlen(end) + 1); /* four characters and the line end less */
+    memmove(end - 5, end, strlen(end) + 1); /* four characters and the line end less */
     check_pem_refused(cut, "not a public RSA key");
 }
 

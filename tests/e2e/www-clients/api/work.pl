@@ -10,7 +10,7 @@ use Time::HiRes qw(sleep);
 my $folder;
 
 BEGIN {
-    $folder = dirname(dirname(dirname($ENV{SCRIPT_FILENAME})));
+    $folder = dirname(dirname(dirname($ENV{SCRIPT_FILENAME} // $0)));
     unshift @INC, "$folder/clients/perl/lib";
 }
 use Spendgate::Tracker;
