@@ -6,6 +6,7 @@
 #
 #   ./check.sh           everything
 #   ./check.sh --quick   without the end-to-end tests, valgrind, the demo and distcheck
+#   ./check.sh --sdk     only Clerk's JavaScript SDK against our verifiers, on one table of tokens
 set -uo pipefail
 
 # No setting of whoever runs this reaches the tests.
@@ -15,16 +16,17 @@ top=$(cd "$(dirname "$0")" && pwd)
 . "$top/tests/prepare.sh"
 export LC_ALL=C.UTF-8
 
-quick=
+quick='' sdk=''
 case "${1:-}" in
 '') ;;
 --quick) quick=1 ;;
+--sdk) sdk=1 ;;
 -h | --help)
-    sed -n '4,8s/^# \{0,1\}//p' "$0"
+    sed -n '4,9s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 *)
-    say "usage: ./check.sh [--quick]"
+    say "usage: ./check.sh [--quick|--sdk]"
     exit 2
     ;;
 esac
@@ -111,6 +113,25 @@ end_to_end() {
     count "$name $(basename "$file")" "$p" "$f" $((SECONDS - begin))
     [ "$f" = 0 ] || grep -v '^ok ' "$log" | tail -n 200
 }
+
+# Node.js 20.9 or newer, which the SDK needs: Debian's, else the one of the npm package "node"; and the SDK.
+sdk_install() {
+    local folder=$top/build/sdk have
+    mkdir -p "$folder"
+    cp "$top"/tests/sdk/* "$folder"
+    command -v npm >/dev/null || need_packages nodejs npm || return 1
+    have=$(node -p 'let v = process.versions.node.split("."); +(v[0] * 1000 + +v[1] >= 20009)')
+    (cd "$folder" && npm install --no-package-lock --no-audit --no-fund --ignore-scripts &&
+        { [ "$have" = 1 ] || npm install --no-save --no-package-lock --no-audit --no-fund node@22; })
+}
+
+if [ -n "$sdk" ]; then
+    step "build with gcc" build "$top/build/gcc" CC=gcc && step "install the SDK" sdk_install &&
+        end_to_end sdk "$top/build/gcc" "$top/tests/sdk/sdk.t"
+    echo "$passed passed, $failed failed"
+    [ "$failed" = 0 ]
+    exit
+fi
 
 step "build with gcc" build "$top/build/gcc" CC=gcc && {
     unit_tests unit "$top/build/gcc"
