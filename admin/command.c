@@ -32,6 +32,7 @@ const struct option_text option_texts[OPTION_COUNT] = {
     [OPTION_KEY_ID] = { "key-id", "ID", "the key that is used, ak_..." },
     [OPTION_ORG] = { "org", "ORG", "the organization of the caller, org_..." },
     [OPTION_PARENT] = { "parent", "ACCOUNT", "the parent that a claim names" },
+    [OPTION_SCOPES] = { "scopes", "LIST", "the credential's own, where key_scopes counts them" },
     [OPTION_PATH] = { "path", "PATH", "the path that is asked for, /api/chat" },
     [OPTION_ROUTE] = { "route", "ROUTE", "only this route" },
     [OPTION_PLAN] = { "plan", "PLAN", "judge by this plan, not the one last seen" },
@@ -121,8 +122,8 @@ const struct command commands[] = {
       "recompute every balance from its journal (I1 to I8)",
       "Tells every difference and exits 1 if there is one." },
     { "explain", NULL, "", 0, 0,
-      WITH(SUBJECT) | WITH(KEY_ID) | WITH(ORG) | WITH(PARENT) | WITH(PATH) | WITH(PLAN) |
-          WITH(JSON),
+      WITH(SUBJECT) | WITH(KEY_ID) | WITH(ORG) | WITH(PARENT) | WITH(SCOPES) | WITH(PATH) |
+          WITH(PLAN) | WITH(JSON),
       NEED_STORE, run_explain, "every rule and number behind the answer to a request",
       "The request need not have happened, and nothing is recorded. Give --path and --subject or "
       "--key-id.\n"

@@ -31,6 +31,7 @@ enum option_name {
     OPTION_KEY_ID,
     OPTION_ORG,
     OPTION_PARENT,
+    OPTION_SCOPES,
     OPTION_PATH,
     OPTION_ROUTE,
     OPTION_PLAN,

@@ -230,6 +230,39 @@ find_plan(struct explanation *e, struct error *err)
     return status;
 }
 
+/* Whether the credential itself has this scope, as told by --scopes, and the settings let it count.
+ */
+static bool
+credential_has_scope(const struct explanation *e, const char *scope)
+{
+    const char *at = e->admin->options[OPTION_SCOPES];
+    size_t length = strlen(scope);
+
+    if (at == NULL || !e->admin->settings->clerk.key_scopes)
+        return false;
+    for (;;) {
+        at += strspn(at, " ");
+        if (*at == '\0')
+            return false;
+        if (strcspn(at, " ") == length && memcmp(at, scope, length) == 0)
+            return true;
+        at += strcspn(at, " ");
+    }
+}
+
+static const char *
+find_missing_scope(const struct explanation *e)
+{
+    const struct scope_set *required = &e->route->scopes;
+
+    for (size_t i = 0; i < required->count; i++) {
+        if (!policy_scope_granted(&e->plan->scopes, required->names[i]) &&
+            !credential_has_scope(e, required->names[i]))
+            return required->names[i];
+    }
+    return NULL;
+}
+
 /* DONE, also for a denial; else an exit code. */
 static int
 settle_plan(struct explanation *e)
@@ -261,7 +294,7 @@ settle_plan(struct explanation *e)
                   : "");
     e->hold_rule = policy_hold_rule(e->plan, e->route);
     if (e->route != NULL)
-        e->missing_scope = policy_scope_missing(&e->plan->scopes, &e->route->scopes);
+        e->missing_scope = find_missing_scope(e);
     return DONE;
 }
 
@@ -334,8 +367,11 @@ static void
 explain_scope(struct explanation *e)
 {
     if (e->missing_scope != NULL)
-        check_set(e, CHECK_SCOPE, ANSWER_YES, "the route wants %s, which plan %s does not grant",
-                  e->missing_scope, e->plan->name);
+        check_set(e, CHECK_SCOPE, ANSWER_YES, "the route wants %s, which plan %s does not grant%s",
+                  e->missing_scope, e->plan->name,
+                  e->admin->settings->clerk.key_scopes
+                      ? "; the credential's own scopes are those of --scopes"
+                      : "");
     else if (e->route == NULL || e->route->scopes.count == 0)
         check_set(e, CHECK_SCOPE, ANSWER_YES, "none is required");
     else

@@ -187,6 +187,16 @@ my $sixth = ask($large);
 is "$sixth->{status} $sixth->{env}{SPENDGATE_LIMIT_USD} $sixth->{env}{SPENDGATE_REMAINING_USD}", '200 0.6 0', 'an edited plan, the old counters';
 is line_of($xena, 'week'), '3 0 0.6 2.4', 'a line that is new starts at its journal\'s sum, live holds included';
 
+# ---- scopes of the credential itself -----------------------------------------------------------------
+
+$gate->stop($_) for qw(authorizer tracker);
+$gate->write_settings(routes => 'route "/api/" { scopes = { "use" } }', clerk => 'key_scopes = true');
+$gate->start_tracker;
+$gate->start_authorizer;
+my $yves = $gate->subject('yves');
+is said(ask($gate->clerk_key(subject => $yves, scopes => [ 'see', 'use' ]))), 200, 'a key with the scope that its plan has not';
+is said(ask($gate->clerk_key(subject => $yves, scopes => ['see']))), '403 insufficient_scope', 'one without';
+
 ($code, my $out, $err) = $gate->cli('verify');
 is $code, 0, 'spendgate verify' or diag $out, $err;
 my ($agreed, $disagreed) = Spendgate::Explained::counts();

@@ -59,6 +59,7 @@ sub ask {
     push @arguments, '--plan', $plan if defined $plan;
     push @arguments, '--org', $organization if defined $organization && $object->{subject} !~ /\Aorg_/;
     push @arguments, '--parent', $parent if defined $parent;
+    push @arguments, '--scopes', "@{ $object->{scopes} }" if @{ $object->{scopes} // [] };
     my $asked = time;
     my ($code, $out, $err) = $gate->cli('explain', @arguments, '--json');
     return if $code > 1 || $out !~ /\A\{/;    # no store, or none that may be asked
