@@ -289,6 +289,24 @@ test_429_means_that_clerk_is_well(void)
     tear_down(&f);
 }
 
+/* The key set costs no quota and waits for no 429, but asks the breaker. */
+static void
+test_uncounted_call_asks_the_breaker_only(void)
+{
+    struct fixture f;
+
+    set_up(&f, "cache.db", 1);
+    CHECK_INT("all taken", 1, take_all(&f, true, 1000));
+    CHECK_INT("uncounted", QUOTA_GRANTED, clerk_quota_take_uncounted(f.quota, 1000, &f.retry_us));
+    clerk_quota_report(f.quota, QUOTA_CALL_LIMITED, 60 * US_PER_SECOND, 1000);
+    CHECK_INT("paused", QUOTA_GRANTED, clerk_quota_take_uncounted(f.quota, 2000, &f.retry_us));
+    for (int i = 0; i < BREAKER_FAILURES; i++)
+        clerk_quota_report(f.quota, QUOTA_CALL_FAILED, 0, 3000);
+    CHECK_INT("broken", QUOTA_BROKEN, clerk_quota_take_uncounted(f.quota, 4000, &f.retry_us));
+    CHECK_INT("until it probes", BREAKER_OPEN_US - 1000, f.retry_us);
+    tear_down(&f);
+}
+
 int
 main(void)
 {
@@ -306,6 +324,7 @@ main(void)
         CHECK_TEST(test_failed_probe_opens_it_again),
         CHECK_TEST(test_lost_probe_is_given_up),
         CHECK_TEST(test_429_means_that_clerk_is_well),
+        CHECK_TEST(test_uncounted_call_asks_the_breaker_only),
     };
 
     return check_main("clerk_quota", tests, CHECK_COUNT(tests));

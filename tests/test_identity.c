@@ -2,6 +2,8 @@
 /* What Clerk's answer makes of a caller, and that an identity survives being written down. */
 #include "authorizer/identity.h"
 
+#include "authorizer/features.h"
+
 #include "authorizer/identity_memory.h"
 #include "authorizer/verifier.h"
 #include "common/json.h"
@@ -600,6 +602,173 @@ test_registry_names_a_kind_that_nobody_verifies(void)
     tear_down(&f);
 }
 
+/* ---- other opaque credentials -------------------------------------------------------------------
+ */
+
+#define MACHINE "mch_2abcdefghijklmnopqrstuvwxyz"
+
+static enum status
+read_token(struct fixture *f, enum credential_kind kind, const char *body)
+{
+    struct clerk_answer answer = { .outcome = CLERK_ANSWERED,
+                                   .http_status = 200,
+                                   .json = true,
+                                   .body = body,
+                                   .body_length = strlen(body) };
+
+    memset(&f->finding, 0x5a, sizeof(f->finding));
+    return verifier_opaque_read(kind, &answer, f->settings, NOW_US, &f->finding, &f->err);
+}
+
+static enum status
+read_machine(struct fixture *f, const char *subject, const char *scopes)
+{
+    char text[1024];
+    struct buf body;
+
+    buf_init(&body, text, sizeof(text));
+    buf_add_format(&body,
+                   "{\"object\":\"machine_to_machine_token\",\"id\":\"mt_1\",\"subject\":\"%s\","
+                   "\"revoked\":false,\"expired\":false,\"expiration\":1798761600000%s}",
+                   subject, scopes);
+    return read_token(f, CREDENTIAL_M2M_TOKEN, text);
+}
+
+static void
+test_m2m_token_must_name_our_machine(void)
+{
+    struct fixture f;
+
+    set_up(&f);
+    f.settings->clerk.key_scopes = true;
+    CHECK_STATUS(STATUS_OK, read_machine(&f, MACHINE, ",\"scopes\":[\"mch_ours\"]"), &f.err);
+    CHECK_FALSE("no machine of ours", f.finding.valid);
+    CHECK_TRUE("ours", text_copy(f.settings->clerk.machine_id, NAME_SIZE, "mch_ours"));
+    CHECK_STATUS(STATUS_OK, read_machine(&f, MACHINE, ",\"scopes\":[\"mch_x\",\"mch_ours\"]"),
+                 &f.err);
+    CHECK_TRUE("named", f.finding.valid);
+    CHECK_STRING("key id", "mt_1", f.finding.identity.key_id);
+    CHECK_STRING("machines are no scopes", "", f.finding.identity.scopes);
+    CHECK_STATUS(STATUS_OK, read_machine(&f, MACHINE, ",\"scopes\":[\"mch_oursx\",7,null]"),
+                 &f.err);
+    CHECK_FALSE("others", f.finding.valid);
+    CHECK_STATUS(STATUS_OK, read_machine(&f, MACHINE, ",\"scopes\":\"mch_ours\""), &f.err);
+    CHECK_FALSE("a text", f.finding.valid);
+    CHECK_STATUS(STATUS_OK, read_machine(&f, MACHINE, ""), &f.err);
+    CHECK_FALSE("none", f.finding.valid);
+    CHECK_STATUS(STATUS_OK, read_machine(&f, "user_1", ",\"scopes\":[\"mch_ours\"]"), &f.err);
+    CHECK_FALSE("no machine", f.finding.valid);
+    /* With the machine's own key Clerk has looked. */
+    f.settings->clerk.machine_id[0] = '\0';
+    CHECK_STATUS(STATUS_OK, secret_set(&f.settings->clerk.secret_key, "ak_machine", 10, &f.err),
+                 &f.err);
+    CHECK_STATUS(STATUS_OK, read_machine(&f, MACHINE, ""), &f.err);
+    CHECK_TRUE("by its own key", f.finding.valid);
+    tear_down(&f);
+}
+
+#define OAUTH                                                                          \
+    "{\"object\":\"clerk_idp_oauth_access_token\",\"id\":\"oat_1\",\"revoked\":false," \
+    "\"expired\":false,\"client_id\":\"client_1\","
+
+static void
+test_oauth_token_is_its_clients(void)
+{
+    struct fixture f;
+
+    set_up(&f);
+    f.settings->clerk.key_scopes = true;
+    CHECK_STATUS(STATUS_OK,
+                 read_token(&f, CREDENTIAL_OAUTH_TOKEN,
+                            OAUTH "\"subject\":\"user_1\",\"expiration\":1798761600,\"org_id\":"
+                                  "\"org_1\",\"scopes\":[\"profile\",\"a*\",\"profile\",3]}"),
+                 &f.err);
+    CHECK_TRUE("valid", f.finding.valid);
+    CHECK_STRING("key id", "client_1", f.finding.identity.key_id);
+    CHECK_STRING("organization", "org_1", f.finding.identity.organization);
+    CHECK_STRING("scopes", "profile", f.finding.identity.scopes);
+    CHECK_TRUE("seconds", f.finding.identity.expires_us == INT64_C(1798761600) * US_PER_SECOND);
+    CHECK_STATUS(STATUS_OK, read_token(&f, CREDENTIAL_OAUTH_TOKEN, "{\"active\":false}"), &f.err);
+    CHECK_FALSE("inactive", f.finding.valid);
+    CHECK_STATUS(STATUS_OK, read_token(&f, CREDENTIAL_OAUTH_TOKEN, "{\"active\":null}"), &f.err);
+    CHECK_FALSE("not said to be active", f.finding.valid);
+    CHECK_STATUS(STATUS_OK,
+                 read_token(&f, CREDENTIAL_OAUTH_TOKEN, OAUTH "\"subject\":\"" MACHINE "\"}"),
+                 &f.err);
+    CHECK_FALSE("a machine", f.finding.valid);
+    CHECK_STATUS(STATUS_UNAVAILABLE,
+                 read_token(&f, CREDENTIAL_OAUTH_TOKEN, "{\"object\":\"api_key\"}"), &f.err);
+    CHECK_FALSE("another object", f.finding.valid);
+    tear_down(&f);
+}
+
+/* ---- scopes of the credential -------------------------------------------------------------------
+ */
+
+static const char *
+features_of(struct fixture *f, const char *claims)
+{
+    struct json *tree = NULL;
+
+    f->finding.identity.scopes[0] = '\0';
+    f->finding.identity.subject[0] = '\0';
+    CHECK_STATUS(STATUS_OK, json_parse(claims, strlen(claims), &tree, &f->err), &f->err);
+    features_add_scopes(tree, &f->finding.identity);
+    json_free(tree);
+    return f->finding.identity.scopes;
+}
+
+static void
+test_features_that_are_malformed_add_nothing(void)
+{
+    struct fixture f;
+
+    set_up(&f);
+    CHECK_STRING("blanks", "o:a org:a:x u:b",
+                 features_of(&f, "{\"v\":2,\"fea\":\" o:a , u:b\",\"o\":{\"per\":\"x, y\",\"fpm\":"
+                                 "\"1 \"}}"));
+    CHECK_STRING("prefixes", "", features_of(&f, "{\"v\":2,\"fea\":\"a,:a,x:a,o:,,o\",\"o\":{}}"));
+    CHECK_STRING("no numbers", "o:a",
+                 features_of(&f, "{\"v\":2,\"fea\":\"o:a\",\"o\":{\"per\":\"x\"}}"));
+    CHECK_STRING("no permissions", "o:a",
+                 features_of(&f, "{\"v\":2,\"fea\":\"o:a\",\"o\":{\"fpm\":\"1\"}}"));
+    CHECK_STRING("no number", "o:a o:b org:b:x",
+                 features_of(&f, "{\"v\":2,\"fea\":\"o:a,o:b\",\"o\":{\"per\":\"x\",\"fpm\":"
+                                 "\"-1,1\"}}"));
+    CHECK_STRING("of version 1", "org:a:x",
+                 features_of(&f, "{\"fea\":\"o:a\",\"org_permissions\":[\"org:a:x\",5,\"*\"]}"));
+    CHECK_STRING("other types", "", features_of(&f, "{\"v\":2,\"fea\":[\"o:a\"],\"o\":7}"));
+    tear_down(&f);
+}
+
+static void
+test_scopes_beyond_their_room_are_left_out(void)
+{
+    struct fixture f;
+    struct identity *identity = &f.finding.identity;
+    char scope[SCOPE_SIZE + 1];
+
+    set_up(&f);
+    memset(scope, 'x', sizeof(scope));
+    identity->scopes[0] = '\0';
+    identity->subject[0] = '\0';
+    identity_scope_add(identity, scope, SCOPE_SIZE);
+    CHECK_STRING("too long", "", identity->scopes);
+    for (int i = 0; i < 100; i++) {
+        scope[0] = (char)('0' + i % 10);
+        scope[1] = (char)('0' + i / 10);
+        identity_scope_add(identity, scope, SCOPE_SIZE - 1);
+    }
+    CHECK_INT("sixteen", 16 * SCOPE_SIZE - 1, strlen(identity->scopes));
+    scope[SCOPE_SIZE - 1] = '\0';
+    memcpy(scope, "00", 2);
+    CHECK_TRUE("the first", identity_scope_granted(identity, scope));
+    scope[SCOPE_SIZE - 2] = '\0';
+    CHECK_FALSE("not its beginning", identity_scope_granted(identity, scope));
+    CHECK_FALSE("nor nothing", identity_scope_granted(identity, ""));
+    tear_down(&f);
+}
+
 int
 main(void)
 {
@@ -625,6 +794,10 @@ main(void)
         CHECK_TEST(test_memory_forgets_what_was_not_used_for_longest),
         CHECK_TEST(test_memory_removes_and_uses_the_place_again),
         CHECK_TEST(test_registry_names_a_kind_that_nobody_verifies),
+        CHECK_TEST(test_m2m_token_must_name_our_machine),
+        CHECK_TEST(test_oauth_token_is_its_clients),
+        CHECK_TEST(test_features_that_are_malformed_add_nothing),
+        CHECK_TEST(test_scopes_beyond_their_room_are_left_out),
     };
 
     return check_main("identity", tests, CHECK_COUNT(tests));
