@@ -104,7 +104,7 @@ for my $killing (0, 1) {
         plans  => $plans,
         explain => 0,
         clerk  => 'cache_ttl = "1h"',
-        ledger => 'ledger { hold_ttl = "5s" }',
+        ledger => 'ledger { hold_ttl = "8s" }',
     );
     $gate->start_clerk;
     $gate->start_tracker(workers => 8);
@@ -144,7 +144,7 @@ for my $killing (0, 1) {
     cmp_ok $killer->{killed}, '>', $seconds * 2, "$name: workers died" if $killing;
 
     # After hold_ttl whatever the dead left behind is free, and what was acknowledged is there, once.
-    sleep 5.2 if $killing;
+    sleep 8.2 if $killing;
     my ($answer);
     for (1 .. 100) {
         $answer = authorized($gate, $keys[0]);
