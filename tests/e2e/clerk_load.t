@@ -154,4 +154,42 @@ is $limited->clerk_calls, 1, 'without another call';
 is $limited->authorize($file, key => $known, explain => 0)->{status}, 200, 'a known key passes meanwhile';
 is patient($limited, $fresh[1]), 200, 'after Retry-After a new key passes';
 cmp_ok time - $told, '>=', 2.9, 'and not before';
+undef $limited;
+
+# ---- old answers while Clerk is gone ------------------------------------------------------------------
+
+my $stale = Spendgate::E2E->new(plans => $plans, clerk => 'cache_ttl = "1s"  stale_if_error = "10m"  timeout = "500ms"  max_waiting = 1');
+$stale->start_clerk;
+$stale->start_tracker;
+$stale->start_authorizer(workers => 4);
+my %old = map { $_ => $stale->clerk_key(subject => $stale->subject($_)) } qw(nina reverified revoked frozen);
+is patient($stale, $old{$_}{secret}), 200, "$_: passes before" for sort keys %old;
+$stale->clerk_behave(endpoint => 'verify', status => 500, body => '{}');
+is +($stale->tracker('POST', '/v1/accounts/' . $stale->subject('reverified') . '/reverify'))[0], 200, 'one is reverified';
+is +($stale->tracker('POST', "/v1/accounts/key:$old{revoked}{id}/revoke"))[0], 200, 'one is revoked here';
+is +($stale->tracker('POST', '/v1/accounts/' . $stale->subject('frozen') . '/freeze'))[0], 200, 'one is frozen';
+sleep 1.2;
+my $asks = sub { $stale->authorize($file, key => $old{ $_[0] }{secret}, explain => 0)->{status} };
+is $asks->('nina'), 200, 'Clerk gone: stale_if_error lets the key pass that was valid' for 1 .. 3;
+is $asks->('reverified'), 503, 'but none that is to be verified again';
+is $asks->('revoked'), 401, 'nor one that was revoked here';
+is $asks->('frozen'), 403, 'nor one whose account is frozen';
+like $stale->logs, qr/event=stale_identity/, 'and the log says that an old answer was used';
+$stale->clerk_calm;
+
+# ---- max_waiting --------------------------------------------------------------------------------------
+
+sleep 10.5;    # the breaker of what was just tried
+$stale->clerk_behave(endpoint => 'verify', delay_ms => 400);
+my @new = map { $stale->key(subject => $stale->subject("new$_")) } 1 .. 4;
+my @waited = $stale->parallel(4, sub {
+    my ($i) = @_;
+    my $start = time;
+    my $answer = $stale->authorize($file, key => $new[$i]);
+    return { status => $answer->{status}, took => time - $start, again => $answer->{headers}{'retry-after'} };
+});
+my @busy = grep { $_->{status} == 503 } @waited;
+is scalar(grep { $_->{status} == 200 } @waited), 1, 'max_waiting = 1: one of four new keys is asked about';
+is scalar(grep { $_->{again} && $_->{took} < 0.3 } @busy), 3, 'the others are 503 with Retry-After at once'
+  or diag explain \@waited;
 done_testing;
