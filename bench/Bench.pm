@@ -154,7 +154,7 @@ sub _start_lighttpd {
     my $gate   = $self->{gate};
     my $folder = $gate->folder;
     my $port   = $self->{port} = Spendgate::E2E::free_port();
-    my $ours   = "$self->{wrap}$folder/bin/spendgate-authorizer";
+    my $ours   = ($self->{wrap} =~ s/FOLDER/$folder/gr) . "$folder/bin/spendgate-authorizer";
     my @config = (SPENDGATE_CONFIG => $gate->config);
     my $guards = join ', ',
         $self->_guard('bare', "$folder/bin/noop"),
