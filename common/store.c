@@ -1800,6 +1800,32 @@ store_batch_end(struct store *s, bool keep, struct error *err)
     return s->ops->batch_end(s->backend, keep, err);
 }
 
+enum status
+store_message_note(struct store *s, const char *scope, const char *message_id,
+                   const uint8_t fingerprint[SHA256_BYTES], int64_t now_us, bool *seen,
+                   struct error *err)
+{
+    static const char reply[] = "{}";
+    enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
+
+    *seen = false;
+    if (status != STATUS_OK)
+        return status;
+    status = s->ops->idempotency_find(s->backend, scope, message_id, &s->idempotency, err);
+    if (status == STATUS_OK && s->idempotency.found) {
+        s->ops->rollback(s->backend);
+        status = s->ops->settle_disk(s->backend, err);
+        *seen = status == STATUS_OK;
+        return status;
+    }
+    if (status == STATUS_OK)
+        status = s->ops->idempotency_write(s->backend, scope, message_id, fingerprint, reply,
+                                           sizeof(reply) - 1, now_us, err);
+    if (status == STATUS_OK)
+        status = s->ops->commit(s->backend, true, err);
+    return status == STATUS_OK ? STATUS_OK : give_up(s, status);
+}
+
 /* ---- one account ---------------------------------------------------------------------------- */
 
 /* Load one account alone into the ledger, judged by the plan last seen. `*found` false: there is

@@ -231,6 +231,15 @@ enum status store_refund(struct store *store, const char *charge_id, int64_t amo
                          const struct reply_writer *writer, int64_t now_us, struct result *out,
                          struct buf *reply, struct error *err) MUST_CHECK;
 
+/*
+ * Note that a message (a webhook's) has come. `*seen` tells that it had come before, and nothing
+ * changes then. Kept as long as idempotency keys are. Inside a batch it is kept with the changes
+ * that the message causes, or not at all. `scope` shares its names with tracker tokens.
+ */
+enum status store_message_note(struct store *store, const char *scope, const char *message_id,
+                               const uint8_t fingerprint[SHA256_BYTES], int64_t now_us, bool *seen,
+                               struct error *err) MUST_CHECK;
+
 /* ---- operators' changes; all durable, all written to the event journal with who and why ------ */
 
 struct actor {

@@ -12,6 +12,7 @@
 #include "tracker/holds.h"
 #include "tracker/spend.h"
 #include "tracker/token.h"
+#include "tracker/webhook.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,7 @@ static const struct call_route call_routes[] = {
     { "GET", "/v1/charges", TOKEN_READ, charges_list },
     { "GET", "/v1/report", TOKEN_READ, charges_report },
     { "GET", "/v1/me", TOKEN_NONE, accounts_me },
+    { "POST", "/v1/webhooks/clerk", TOKEN_NONE, webhook_clerk },
     { "GET", "/healthz", TOKEN_NONE, health_live },
     { "GET", "/readyz", TOKEN_NONE, health_ready },
     { "GET", "/metrics", TOKEN_READ, health_metrics },
