@@ -246,6 +246,8 @@ ledger_carry(const struct budget_line *line, const struct period_history *histor
     for (size_t i = 0; i < count; i++) {
         const struct period_history *h = &history[i];
 
+        if (h->period.end_us <= line->created_us) /* there was no limit yet to overrun */
+            continue;
         status = carry_pay_off(line, end_us, h->period.start_us, &carry, err);
         if (status != STATUS_OK)
             return status;
@@ -541,7 +543,9 @@ line_before(const struct budget_line *a, const struct budget_line *b)
         return a_remaining < b_remaining;
     if (a->account != b->account)
         return a->account < b->account;
-    return (unsigned)a->plan_index < (unsigned)b->plan_index; /* -1, not in the plan, comes last */
+    if (a->plan_index != b->plan_index)
+        return (unsigned)a->plan_index < (unsigned)b->plan_index; /* -1, not in the plan, is last */
+    return a->spec.kind < b->spec.kind;
 }
 
 /* The hard line with the smallest remaining, or NULL. If any refuses, this one does. */
@@ -837,7 +841,7 @@ ledger_extend(struct ledger *ledger, const struct plan *plan, struct hold *hold,
     if (ledger->account_count == 0)
         return error_set(err, STATUS_CORRUPT, "the hold has no accounts; run spendgate verify");
     if (hold->state == HOLD_SETTLED || hold->state == HOLD_VOIDED || hold->charge_id > 0 ||
-        hold->expiry_charged_nanos > 0)
+        hold->expiry_charge_id > 0 || hold->expiry_charged_nanos > 0)
         return hold_conflict(hold, err);
     if (!money_add(hold->amount_nanos, add_nanos, &changed.amount_nanos))
         return error_set(err, STATUS_OVERFLOW, "the hold would pass the largest amount");

@@ -188,9 +188,9 @@ struct period_history {
 /*
  * The overage carried into the period that starts at `start_us`: each earlier period hands on what
  * was spent there, and carried into it, above today's base limit and its own credits; a period
- * without a row pays off one base limit. `history` is in ascending order and ends at or before
- * `start_us`. Errors: STATUS_INVALID (unknown zone), STATUS_OVERFLOW (the carry would pass
- * MONEY_MAX_NANOS).
+ * without a row pays off one base limit, and what ended before the line was created had no limit to
+ * overrun. `history` is in ascending order and ends at or before `start_us`. Errors: STATUS_INVALID
+ * (unknown zone), STATUS_OVERFLOW (the carry would pass MONEY_MAX_NANOS).
  */
 enum status ledger_carry(const struct budget_line *line, const struct period_history *history,
                          size_t count, int64_t start_us, int64_t *carry_nanos,
@@ -251,12 +251,13 @@ struct admission_event {
 /*
  * Decide one request. Order: revoked, reverify, frozen, expired, scope, rate, concurrency, budgets;
  * each in chain order, but the rate that refuses for longest and the tightest budget (smallest
- * remaining, then chain order, then plan order) are the ones that are named. On allow the rates,
- * and with a hold every line's held and the payer's live_holds, are changed and `out->hold` is
- * filled (id 0; nonce, chain, caller and route left to the store). A refusal changes nothing. A new
- * subject account (id 0) gets `expires_us` from the plan, and `plan` is noted on the subject. A
- * budget refuses when spent + held + hold would pass its limit, or without a hold when spent + held
- * is at it. `out->warn` names the `warn` budgets that would have refused.
+ * remaining, then chain order, then plan order, then the shorter period) are the ones that are
+ * named. On allow the rates, and with a hold every line's held and the payer's live_holds, are
+ * changed and `out->hold` is filled (id 0; nonce, chain, caller and route left to the store). A
+ * refusal changes nothing. A new subject account (id 0) gets `expires_us` from the plan, and `plan`
+ * is noted on the subject. A budget refuses when spent + held + hold would pass its limit, or
+ * without a hold when spent + held is at it. `out->warn` names the `warn` budgets that would have
+ * refused.
  */
 void ledger_admit(struct ledger *ledger, const struct admission_event *event, int64_t now_us,
                   struct verdict *out);

@@ -258,7 +258,9 @@ find_period(struct store *s, const struct period_spec *spec, int64_t at_us, stru
 
 /*
  * A period without a row. A line that was there before the period began would have got a row with
- * the first hold or charge, so there was none; a younger line starts at what the journal holds.
+ * the first hold or charge, so there was none; a younger line starts at what the journal holds. A
+ * line is young for as long as a clock may go back: what was placed before it is later by the
+ * clock.
  */
 static enum status
 fill_missing_period(struct store *s, struct ledger *ledger, struct budget_line *line, int64_t at_us,
@@ -270,7 +272,7 @@ fill_missing_period(struct store *s, struct ledger *ledger, struct budget_line *
     line->spent_nanos = line->held_nanos = 0;
     line->alerted = 0;
     if (status == STATUS_OK && account_id != 0 &&
-        (line->id == 0 || line->created_us > line->period.start_us ||
+        (line->id == 0 || line->created_us + STORE_CLOCK_BACK_US > line->period.start_us ||
          line->period.end_us <= now_us)) {
         status =
             s->ops->journal_sum(s->backend, account_id, line->period.start_us, line->period.end_us,
@@ -2575,7 +2577,6 @@ credit_line(struct store *s, const struct credit_request *request, struct edit *
         .note = or_empty(e->actor->note),
     };
     enum status status = STATUS_OK;
-    bool born = line->id == 0;
 
     if (request->expires_us > 0 && request->expires_us < row.until_us)
         row.until_us = request->expires_us;
@@ -2586,7 +2587,8 @@ credit_line(struct store *s, const struct credit_request *request, struct edit *
                          "with this the credits of a budget would pass a billion dollars");
     line->has_credits = true;
     status = s->ops->line_write(s->backend, s->ledger.accounts[0].id, line, err);
-    if (status == STATUS_OK && born)
+    /* A top-up pays off a carried overage later only where the period has a row. */
+    if (status == STATUS_OK && !line->period_stored)
         status = s->ops->period_write(s->backend, line, err);
     row.budget_id = line->id;
     if (status == STATUS_OK)

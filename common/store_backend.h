@@ -27,6 +27,9 @@
 #include "common/store.h"
 
 #define CALLER_BYTES 16
+/* How far a clock reading may lie behind one that was used before it: a clock that was set back, or
+ * a process that waited for its turn. */
+#define STORE_CLOCK_BACK_US (INT64_C(3600) * 1000000)
 #define ADMISSION_KEY_BYTES 16
 #define CHAIN_SPEC_SIZE (LEDGER_ACCOUNTS_MAX * 24)
 

@@ -167,7 +167,10 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_CHARGE] = "SELECT " CHARGE_COLUMNS " " CHARGE_FROM "WHERE c.id = ?1 AND c.nonce = ?2",
     [SQL_REFUNDED] = "SELECT coalesce(sum(amount_nanos), 0) FROM charge WHERE refund_of = ?1 "
                      "AND refund_of <> 0",
-    [SQL_ADMISSION] = "SELECT hold_id FROM admission WHERE key = ?1 AND expires_us > ?2",
+    /* A hold that was renewed outlives the time noted when it was placed. */
+    [SQL_ADMISSION] = "SELECT a.hold_id FROM admission a WHERE a.key = ?1 AND (a.expires_us > ?2 "
+                      "OR EXISTS (SELECT 1 FROM hold h WHERE h.id = a.hold_id AND h.state = 0 "
+                      "AND h.expires_us > ?2))",
     [SQL_IDEMPOTENCY] = "SELECT fingerprint, reply FROM idempotency WHERE scope = ?1 AND key = ?2",
     [SQL_ACCOUNT_BY_NAME] = "SELECT " ACCOUNT_COLUMNS " FROM account a WHERE a.name = ?1",
     [SQL_ACCOUNT_BY_ID] = "SELECT " ACCOUNT_COLUMNS " FROM account a WHERE a.id = ?1",

@@ -284,7 +284,8 @@ sum(int64_t *total, int64_t nanos)
 }
 
 /* Count one journal row on every line of its chain. A line that was there before the row was
- * written has a period row for it; a younger one may not have been looked at since. */
+ * written has a period row for it, unless it was of nothing; a younger one may not have been looked
+ * at since. */
 static void
 count_on_chain(struct verify *v, int64_t chain_id, int64_t at_us, int64_t created_us, int64_t spent,
                int64_t held, const char *what, int64_t id)
@@ -307,7 +308,8 @@ count_on_chain(struct verify *v, int64_t chain_id, int64_t at_us, int64_t create
             if (period != NULL) {
                 sum(&period->sum_spent_nanos, spent);
                 sum(&period->sum_held_nanos, held);
-            } else if (created_us > line_at(v, l)->created_us && at_us >= v->pruned_until_us) {
+            } else if ((spent != 0 || held != 0) && at_us >= v->pruned_until_us &&
+                       created_us > line_at(v, l)->created_us + STORE_CLOCK_BACK_US) {
                 buf_init(&text, storage, sizeof(storage));
                 add_line_name(v, &text, line_at(v, l));
                 buf_add_format(&text, ": no period row for %s %" PRId64, what, id);

@@ -519,6 +519,23 @@ test_i5_an_expiry_that_charges_is_corrected_by_the_late_post(void)
     CHECK_INT("spent", 3, ledger.lines[0].spent_nanos);
 }
 
+/* An operator may have refunded all of it. */
+static void
+test_i5_an_expiry_that_charged_does_not_come_back(void)
+{
+    struct hold hold;
+
+    fresh();
+    line_add(SUBJECT, PERIOD_DAY, 100);
+    hold = hold_placed(10);
+    CHECK_STATUS(STATUS_OK, ledger_expire(&ledger, &hold, true, NOW + 5 * MINUTE, &err), &err);
+    hold.expiry_charge_id = 7;
+    hold.expiry_charged_nanos = 0;
+    CHECK_STATUS(STATUS_CONFLICT, ledger_extend(&ledger, &plan, &hold, 0, NOW, &verdict, &err),
+                 &err);
+    CHECK_INT("state", HOLD_EXPIRED, hold.state);
+}
+
 static void
 test_a_post_of_a_hold_past_its_time_that_nobody_expired_settles_it(void)
 {
@@ -849,6 +866,9 @@ test_the_tightest_budget_is_named(void)
     line_add(SUBJECT, PERIOD_MONTH, 50)->plan_index = 3;
     CHECK_TRUE("allow", admit(0));
     CHECK_INT("chain order, then plan order", PERIOD_WEEK, verdict.period);
+    ledger.lines[3].plan_index = ledger.lines[4].plan_index = -1;
+    CHECK_TRUE("allow", admit(0));
+    CHECK_INT("the shorter period", PERIOD_HOUR, verdict.period);
     ledger.lines[0].held_nanos = 1;
     CHECK_TRUE("allow", admit(0));
     CHECK_INT("smallest remaining", PERIOD_DAY, verdict.period);
@@ -1324,6 +1344,11 @@ test_carry_hands_the_overrun_on(void)
     check_carry(history, 4, 30000, 0);
     ledger.lines[0].base_limit_nanos = 0;
     check_carry(history, 4, 30000, 250 + 20 + 80 + 310);
+    ledger.lines[0].base_limit_nanos = 100;
+    ledger.lines[0].created_us = 11 * DAY_US;
+    check_carry(history, 2, 12, 0);
+    ledger.lines[0].created_us = 11 * DAY_US - 1; /* in day 10, which then counts whole */
+    check_carry(history, 2, 12, 70);
 }
 
 static void
@@ -1543,6 +1568,7 @@ main(void)
         CHECK_TEST(test_i5_a_hold_expires_at_its_time_and_not_before),
         CHECK_TEST(test_i5_a_post_after_expiry_is_recorded_once),
         CHECK_TEST(test_i5_an_expiry_that_charges_is_corrected_by_the_late_post),
+        CHECK_TEST(test_i5_an_expiry_that_charged_does_not_come_back),
         CHECK_TEST(test_a_post_of_a_hold_past_its_time_that_nobody_expired_settles_it),
         CHECK_TEST(test_i6_all_lines_change_or_none),
         CHECK_TEST(test_i6_a_hold_that_comes_back_changes_all_lines_or_none),

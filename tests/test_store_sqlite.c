@@ -1462,7 +1462,7 @@ test_verify_finds_what_the_schema_alone_would_refuse(void)
     CHECK_TRUE("overlap", contains(first, "two periods overlap"));
     query(f, "DELETE FROM budget_period WHERE start_us % 10 = 5");
     CHECK_INT("green", 0, differences(f, &first));
-    query(f, "UPDATE charge SET created_us = created_us + 1");
+    query(f, "UPDATE charge SET created_us = created_us + 3600000001");
     query(f, "DELETE FROM budget_period");
     CHECK_TRUE("found", differences(f, &first) > 0);
     CHECK_TRUE("i6", contains(first, ": no period row for charge 1"));
