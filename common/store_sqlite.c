@@ -46,6 +46,9 @@
 #define LINES_PER_ACCOUNT 256 /* budget.id = account_id * 256 + n */
 #define PRUNE_PIECE 500
 #define PRUNE_FOUND_MAX 50000 /* rows looked up at once */
+/* A client request is remembered as long as its hold lives, which an extend may prolong. */
+#define ADMISSION_HOLD_LIVES \
+    "EXISTS (SELECT 1 FROM hold WHERE hold.id = admission.hold_id AND hold.state = 0)"
 #define ADMISSION_SWEEP \
     1024 /* admissions noted by one process before it removes those that are over */
 
@@ -167,10 +170,9 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_CHARGE] = "SELECT " CHARGE_COLUMNS " " CHARGE_FROM "WHERE c.id = ?1 AND c.nonce = ?2",
     [SQL_REFUNDED] = "SELECT coalesce(sum(amount_nanos), 0) FROM charge WHERE refund_of = ?1 "
                      "AND refund_of <> 0",
-    /* A hold that was renewed outlives the time noted when it was placed. */
-    [SQL_ADMISSION] = "SELECT a.hold_id FROM admission a WHERE a.key = ?1 AND (a.expires_us > ?2 "
-                      "OR EXISTS (SELECT 1 FROM hold h WHERE h.id = a.hold_id AND h.state = 0 "
-                      "AND h.expires_us > ?2))",
+    [SQL_ADMISSION] =
+        "SELECT hold_id FROM admission WHERE key = ?1 AND (expires_us > ?2 OR " ADMISSION_HOLD_LIVES
+        ")",
     [SQL_IDEMPOTENCY] = "SELECT fingerprint, reply FROM idempotency WHERE scope = ?1 AND key = ?2",
     [SQL_ACCOUNT_BY_NAME] = "SELECT " ACCOUNT_COLUMNS " FROM account a WHERE a.name = ?1",
     [SQL_ACCOUNT_BY_ID] = "SELECT " ACCOUNT_COLUMNS " FROM account a WHERE a.id = ?1",
@@ -2709,7 +2711,8 @@ enum prune_step {
 static const struct {
     const char *find, *remove;
 } prune_sql[] = {
-    [PRUNE_ADMISSIONS] = { "SELECT key, NULL FROM admission WHERE expires_us <= ?1",
+    [PRUNE_ADMISSIONS] = { "SELECT key, NULL FROM admission WHERE expires_us <= ?1 AND "
+                           "NOT " ADMISSION_HOLD_LIVES,
                            "DELETE FROM admission WHERE key IN (SELECT a FROM doomed WHERE id <= "
                            "?1)" },
     [PRUNE_REPLIES] = { "SELECT scope, key FROM idempotency WHERE created_us < ?1",
