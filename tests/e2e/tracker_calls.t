@@ -115,7 +115,7 @@ says('404 not_found', 'not below the prefix', 'GET', '/healthz', undef, params =
 says('404 not_found', 'no path at all', 'GET', '/healthz', undef, params => { PATH_INFO => undef, REQUEST_URI => undef });
 says('404 not_found', "no call $_", 'GET', $_) for '/', '/v1', '/v1/spend/', '//healthz', '/healthz/x', '/v2/spend', '/v1/accounts/', '/dashboard',
     '/a/b/c/d/e/f/g/h/i/j', '/%zz', '/healthz%00';
-says('404 not_found', 'no webhook without its secret', 'POST', '/v1/webhooks/clerk', {});
+says('503 webhook_not_configured', 'no webhook without its secret', 'POST', '/v1/webhooks/clerk', {});
 account('key:ak_1');
 for my $written ('key:ak_1', 'key%3Aak_1', 'key%3aak%5F1') {
     $answer = says('200', "an escaped name, $written", 'GET', "/v1/accounts/$written", undef,
