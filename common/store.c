@@ -33,9 +33,15 @@
 #define AUTO_HOLD_PERCENT 95
 #define EVENT_TEXT_SIZE 256
 #define UNIQUE_ID_MAX 255
+#define TRIES 6       /* of one transaction that other sessions keep getting in the way of */
 #define HOLD_SCOPE "" /* of the replies of settled holds: no token has this name */
 
-static const struct store_ops *const backends[] = { &store_sqlite_ops };
+static const struct store_ops *const backends[] = {
+    &store_sqlite_ops,
+#ifdef HAVE_POSTGRES
+    &store_postgres_ops,
+#endif
+};
 
 /* Where the caller's accounts stand in a chain. */
 struct chain_place {
@@ -88,7 +94,11 @@ find_backend(const char *url, const struct store_ops **out, struct error *err)
         }
     }
     return error_set(err, STATUS_INVALID,
-                     "store: the url begins with no store this program has (sqlite:/path)");
+                     "store: the url begins with no store this program has (sqlite:/path"
+#ifdef HAVE_POSTGRES
+                     ", postgresql://..."
+#endif
+                     ")");
 }
 
 enum status
@@ -163,6 +173,17 @@ give_up(struct store *s, enum status status)
 {
     s->ops->rollback(s->backend);
     return status;
+}
+
+/* Whether a transaction that ended with `status` is to be done once more: nothing of it was
+ * recorded, or that is unknown and `repeatable` says that doing it twice counts once. */
+static bool
+once_more(const struct store *s, enum status status, bool repeatable, int *tries)
+{
+    enum store_failure failure = status == STATUS_OK ? STORE_FAILED : s->ops->failure(s->backend);
+
+    return ++*tries < TRIES &&
+           (failure == STORE_TRY_AGAIN || (failure == STORE_ANSWER_LOST && repeatable));
 }
 
 /* ---- ids ------------------------------------------------------------------------------------ */
@@ -506,6 +527,7 @@ new_account(struct store *s, const char *name, int64_t now_us, struct account *o
                          "characters without / ? # %% \" \\",
                          ACCOUNT_NAME_SIZE - 1);
     out->first_seen_us = now_us;
+    out->changed = true; /* made here, and not by another process at the same instant */
     return s->ops->account_write(s->backend, out, err);
 }
 
@@ -554,24 +576,41 @@ chain_append_parents(struct store *s, struct chain_build *build, int64_t parent_
 
 enum { NAMED_KEY, NAMED_SUBJECT, NAMED_ORGANIZATION, NAMED_PARENT, NAMED_ALL, NAMED_COUNT };
 
-/* The accounts of the names; a missing one is made when `create`, else it has id 0. */
+/* The first in byte order of the names that are not in the store yet; NAMED_COUNT: none. */
+static size_t
+first_missing(const char *const *names, const struct account *found)
+{
+    size_t first = NAMED_COUNT;
+
+    for (size_t i = 0; i < NAMED_COUNT; i++) {
+        if (names[i][0] != '\0' && found[i].id == 0 &&
+            (first == NAMED_COUNT || strcmp(names[i], names[first]) < 0))
+            first = i;
+    }
+    return first;
+}
+
+/* The accounts of the names; a missing one is made when `create`, else it has id 0. They are made
+ * in byte order, before anything is locked, so that two processes that make the same ones never
+ * wait for each other. */
 static enum status
 find_named(struct store *s, const char *const *names, bool create, int64_t now_us,
            struct account *found, struct error *err)
 {
     enum status status = s->ops->accounts_find(s->backend, names, NAMED_COUNT, found, err);
+    size_t at;
 
-    for (size_t i = 0; i < NAMED_COUNT && status == STATUS_OK; i++) {
-        if (names[i][0] == '\0' || found[i].id != 0)
-            continue;
-        for (size_t j = 0; j < i && found[i].id == 0;
-             j++) { /* made just now under its other name */
-            if (strcmp(names[i], names[j]) == 0)
-                found[i] = found[j];
+    while (status == STATUS_OK && create && (at = first_missing(names, found)) < NAMED_COUNT) {
+        struct account made;
+
+        status = new_account(s, names[at], now_us, &made, err);
+        for (size_t i = 0; i < NAMED_COUNT && status == STATUS_OK; i++) {
+            if (strcmp(names[i], made.name) == 0) /* it may stand in several places */
+                found[i] = made;
         }
-        if (found[i].id == 0 && create)
-            status = new_account(s, names[i], now_us, &found[i], err);
-        else if (!text_copy(found[i].name, sizeof(found[i].name), names[i]))
+    }
+    for (size_t i = 0; i < NAMED_COUNT && status == STATUS_OK; i++) {
+        if (found[i].id == 0 && !text_copy(found[i].name, sizeof(found[i].name), names[i]))
             status = error_set(err, STATUS_INVALID, "store: an account name is too long");
     }
     return status;
@@ -1010,7 +1049,7 @@ greet(struct store *s, const struct admit *a, struct chain_build *build, struct 
         struct account *account = &build->accounts[i];
         int roles = build->roles[i];
 
-        if (account->plan[0] != '\0' || account->first_seen_us != a->now_us ||
+        if (!account->changed || account->plan[0] != '\0' ||
             (roles & (CHAIN_KEY | CHAIN_SUBJECT | CHAIN_ORGANIZATION)) == 0)
             continue;
         (void)!text_copy(account->plan, sizeof(account->plan), a->ask->plan->name);
@@ -1072,12 +1111,18 @@ admit_fetch(struct store *s, struct admit *a, struct error *err)
             return status;
         a->memo->place.id = 0;
     }
-    status = admit_resolve(s, a, &build, err);
-    if (status != STATUS_OK)
-        return status;
-    if (a->place.id == 0)
-        return a->explain ? load_unborn(s, a, &build, err) : STATUS_OK;
-    return admit_load(s, a, err);
+    /* The names are resolved before anything is locked: a parent may be changed in between. */
+    for (int tries = 0; tries < TRIES; tries++) {
+        status = admit_resolve(s, a, &build, err);
+        if (status != STATUS_OK)
+            return status;
+        if (a->place.id == 0)
+            return a->explain ? load_unborn(s, a, &build, err) : STATUS_OK;
+        status = admit_load(s, a, err);
+        if (status != STATUS_OK || chain_is_current(&s->ledger, a->ask->names))
+            return status;
+    }
+    return error_set(err, STATUS_BUSY, "store: the parents of an account keep changing; try again");
 }
 
 /* The hold that a redirected call names: of this caller, placed for this client request, not
@@ -1285,9 +1330,14 @@ store_admit(struct store *s, const struct admission *ask, int64_t now_us, struct
             struct error *err)
 {
     struct admit a;
+    int tries = 0;
+    enum status status;
 
-    admit_init(&a, s, ask, false, now_us);
-    return admit_until_done(s, &a, out, err);
+    do {
+        admit_init(&a, s, ask, false, now_us);
+        status = admit_until_done(s, &a, out, err);
+    } while (once_more(s, status, a.once, &tries)); /* `once`: the hold is found again */
+    return status;
 }
 
 enum status
@@ -1295,15 +1345,18 @@ store_explain(struct store *s, const struct admission *ask, int64_t now_us, stru
               struct verdict *out, struct error *err)
 {
     struct admit a;
+    int tries = 0;
     enum status status;
 
-    admit_init(&a, s, ask, true, now_us);
     memset(out, 0, sizeof(*out));
     memset(ledger, 0, sizeof(*ledger));
-    /* As every look does: else a request that would pass were told to be refused. */
-    status = expire_holds(s, now_us, err);
-    if (status == STATUS_OK)
-        status = admit_until_done(s, &a, out, err);
+    do {
+        admit_init(&a, s, ask, true, now_us);
+        /* As every look does: else a request that would pass were told to be refused. */
+        status = expire_holds(s, now_us, err);
+        if (status == STATUS_OK)
+            status = admit_until_done(s, &a, out, err);
+    } while (once_more(s, status, true, &tries));
     if (status == STATUS_OK)
         *ledger = s->ledger;
     return status;
@@ -1379,6 +1432,13 @@ change_init(struct change *c, struct store *s, const struct idempotency *idempot
         0;
     if (reply != NULL)
         buf_clear(reply);
+}
+
+/* Does a second run of this change count once? */
+static bool
+has_key(const struct idempotency *idempotency)
+{
+    return idempotency != NULL && idempotency->key != NULL;
 }
 
 /* What `load` is to bring for this change, beside what the caller adds. */
@@ -1777,17 +1837,21 @@ store_spend(struct store *s, const struct spend *spend, const struct idempotency
             struct buf *reply, struct error *err)
 {
     struct change c;
+    int tries = 0;
     enum status status;
 
-    change_init(&c, s, idempotency, writer, now_us, out, reply);
-    change_load(s, &c);
-    if (spend->hold_id != NULL &&
-        !public_id_parse("hld_", spend->hold_id, &s->load.hold_id, &s->load.hold_nonce))
-        s->load.hold_id = 0;
-    status = change_begin(s, &c, err);
-    if (status == STATUS_OK)
-        status = spend_decide(s, spend, &c, err);
-    return change_end(s, &c, status);
+    do {
+        change_init(&c, s, idempotency, writer, now_us, out, reply);
+        change_load(s, &c);
+        if (spend->hold_id != NULL &&
+            !public_id_parse("hld_", spend->hold_id, &s->load.hold_id, &s->load.hold_nonce))
+            s->load.hold_id = 0;
+        status = change_begin(s, &c, err);
+        if (status == STATUS_OK)
+            status = spend_decide(s, spend, &c, err);
+        status = change_end(s, &c, status);
+    } while (once_more(s, status, spend->hold_id != NULL || has_key(idempotency), &tries));
+    return status;
 }
 
 enum status
@@ -1830,10 +1894,11 @@ store_message_note(struct store *s, const char *scope, const char *message_id,
 
 /* ---- one account ---------------------------------------------------------------------------- */
 
-/* Load one account alone into the ledger, judged by the plan last seen. `*found` false: there is
- * none. */
+/* Load one account alone into the ledger, judged by the plan last seen; `lock` for an edit.
+ * `*found` false: there is none. */
 static enum status
-load_account(struct store *s, const char *name, int64_t now_us, bool *found, struct error *err)
+load_account(struct store *s, const char *name, bool lock, int64_t now_us, bool *found,
+             struct error *err)
 {
     struct ledger *ledger = &s->ledger;
     enum account_kind kind = account_kind_of(name);
@@ -1846,7 +1911,8 @@ load_account(struct store *s, const char *name, int64_t now_us, bool *found, str
     *found = false;
     if (!account_name_valid(name))
         return STATUS_OK;
-    status = s->ops->accounts_find(s->backend, &name, 1, &ledger->accounts[0], err);
+    status = lock ? s->ops->account_lock(s->backend, name, &ledger->accounts[0], err)
+                  : s->ops->accounts_find(s->backend, &name, 1, &ledger->accounts[0], err);
     if (status != STATUS_OK || ledger->accounts[0].id == 0)
         return status;
     *found = true;
@@ -1875,9 +1941,9 @@ expire_due(struct store *s, int64_t now_us, struct error *err)
     return count > 0 ? expire_holds(s, now_us, err) : STATUS_OK;
 }
 
-enum status
-store_account_load(struct store *s, const char *name, int64_t now_us, struct ledger *out,
-                   char parent[ACCOUNT_NAME_SIZE], struct error *err)
+static enum status
+account_load_once(struct store *s, const char *name, int64_t now_us, struct ledger *out,
+                  char parent[ACCOUNT_NAME_SIZE], struct error *err)
 {
     struct account up;
     bool found;
@@ -1889,7 +1955,7 @@ store_account_load(struct store *s, const char *name, int64_t now_us, struct led
         status = s->ops->begin(s->backend, STORE_READ, err);
     if (status != STATUS_OK)
         return status;
-    status = load_account(s, name, now_us, &found, err);
+    status = load_account(s, name, false, now_us, &found, err);
     if (status == STATUS_OK && !found)
         status = error_set(err, STATUS_NOT_FOUND, "store: there is no such account");
     if (status == STATUS_OK && s->ledger.accounts[0].parent_id != 0) {
@@ -1904,6 +1970,19 @@ store_account_load(struct store *s, const char *name, int64_t now_us, struct led
     drop_foreign_lines(s, &s->ledger);
     *out = s->ledger;
     return STATUS_OK;
+}
+
+enum status
+store_account_load(struct store *s, const char *name, int64_t now_us, struct ledger *out,
+                   char parent[ACCOUNT_NAME_SIZE], struct error *err)
+{
+    int tries = 0;
+    enum status status;
+
+    do
+        status = account_load_once(s, name, now_us, out, parent, err);
+    while (once_more(s, status, true, &tries));
+    return status;
 }
 
 /* An operator's change of one account: which, by whom, and what to tell. */
@@ -1959,12 +2038,12 @@ static enum status
 edit_load(struct store *s, const struct edit *e, bool create, bool *found, struct error *err)
 {
     struct account made;
-    enum status status = load_account(s, e->name, e->now_us, found, err);
+    enum status status = load_account(s, e->name, true, e->now_us, found, err);
 
     if (status != STATUS_OK || *found || !create)
         return status;
     status = new_account(s, e->name, e->now_us, &made, err);
-    return status == STATUS_OK ? load_account(s, e->name, e->now_us, found, err) : status;
+    return status == STATUS_OK ? load_account(s, e->name, true, e->now_us, found, err) : status;
 }
 
 /* Does `id` stand above `account` or is it the account itself, and how long is the way up from
@@ -2000,13 +2079,14 @@ set_parent(struct store *s, const struct edit *e, struct account *account, const
         status = s->ops->accounts_find(s->backend, &name, 1, &parent, err);
         if (status == STATUS_OK && parent.id == 0)
             status = new_account(s, name, e->now_us, &parent, err);
+        /* First: it keeps the tree as it is. */
+        if (status == STATUS_OK)
+            status = s->ops->generations_below(s->backend, account->id, &below, err);
         if (status == STATUS_OK)
             status = climb(s, parent.id, account->id, &circle, &above, err);
         if (status == STATUS_OK && circle)
             return error_set(err, STATUS_CONFLICT, "%s is above or is %s itself: a circle",
                              account->name, name);
-        if (status == STATUS_OK)
-            status = s->ops->generations_below(s->backend, account->id, &below, err);
         if (status == STATUS_OK && above + below > LEDGER_PARENTS_MAX)
             return error_set(err, STATUS_CONFLICT,
                              "%s, or an account below it, would have more than %d parents",
@@ -2079,29 +2159,67 @@ edit_end(struct store *s, struct result *out, enum status status, struct error *
     return give_up(s, status);
 }
 
+/* A parent that is not there yet is made before the account is locked. */
+static enum status
+make_parent(struct store *s, const struct edit *e, const char *parent, struct error *err)
+{
+    const char *const names[] = { e->name, parent };
+    struct account found[2];
+    enum status status;
+
+    if (parent[0] == '\0' || strcmp(parent, e->name) == 0)
+        return STATUS_OK;
+    status = s->ops->accounts_find(s->backend, names, 2, found, err);
+    if (status != STATUS_OK || found[0].id == 0 || found[1].id != 0)
+        return status;
+    return new_account(s, parent, e->now_us, &found[1], err);
+}
+
+struct account_edit {
+    enum account_change change;
+    int64_t until_us;
+    const char *text;
+};
+
+static enum status
+account_change_once(struct store *s, struct edit *e, const struct account_edit *edit,
+                    struct result *out, struct error *err)
+{
+    bool make = edit->change == ACCOUNT_FREEZE || edit->change == ACCOUNT_REVOKE, found = false;
+    enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
+
+    if (status != STATUS_OK)
+        return status;
+    if (edit->change == ACCOUNT_PARENT)
+        status = make_parent(s, e, or_empty(edit->text), err);
+    if (status == STATUS_OK)
+        status = edit_load(s, e, make, &found, err);
+    out->outcome = found ? OUTCOME_DONE : OUTCOME_UNKNOWN_ACCOUNT;
+    if (status == STATUS_OK && found) {
+        status = change_fields(s, e, edit->change, edit->until_us, edit->text, err);
+        if (status == STATUS_OK)
+            status = s->ops->account_write(s->backend, &s->ledger.accounts[0], err);
+        if (status == STATUS_OK)
+            status = edit_journal(s, e, 0, err);
+    }
+    return edit_end(s, out, status, err);
+}
+
 enum status
 store_account_change(struct store *s, const char *name, enum account_change change,
                      int64_t until_us, const char *text, const struct actor *actor, int64_t now_us,
                      struct result *out, struct error *err)
 {
+    const struct account_edit edit = { change, until_us, text };
     struct edit e;
-    bool found;
+    int tries = 0;
     enum status status;
 
-    edit_init(&e, name, actor, now_us, out, s);
-    status = s->ops->begin(s->backend, STORE_WRITE, err);
-    if (status != STATUS_OK)
-        return status;
-    status = edit_load(s, &e, change == ACCOUNT_FREEZE || change == ACCOUNT_REVOKE, &found, err);
-    out->outcome = found ? OUTCOME_DONE : OUTCOME_UNKNOWN_ACCOUNT;
-    if (status == STATUS_OK && found) {
-        status = change_fields(s, &e, change, until_us, text, err);
-        if (status == STATUS_OK)
-            status = s->ops->account_write(s->backend, &s->ledger.accounts[0], err);
-        if (status == STATUS_OK)
-            status = edit_journal(s, &e, 0, err);
-    }
-    return edit_end(s, out, status, err);
+    do {
+        edit_init(&e, name, actor, now_us, out, s);
+        status = account_change_once(s, &e, &edit, out, err);
+    } while (once_more(s, status, true, &tries));
+    return status;
 }
 
 /* The account's first line of that kind of period, made in UTC when it has none. */
@@ -2170,24 +2288,36 @@ set_hand_limit(struct store *s, struct edit *e, enum period_kind kind, int64_t l
     return status == STATUS_OK ? rebind(s, e->now_us, err) : status;
 }
 
+static enum status
+budget_set_once(struct store *s, struct edit *e, enum period_kind period, int64_t limit_nanos,
+                const enum enforce *enforce, struct result *out, struct error *err)
+{
+    bool found;
+    enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
+
+    if (status != STATUS_OK)
+        return status;
+    status = edit_load(s, e, false, &found, err);
+    out->outcome = found ? OUTCOME_DONE : OUTCOME_UNKNOWN_ACCOUNT;
+    if (status == STATUS_OK && found)
+        status = set_hand_limit(s, e, period, limit_nanos, enforce, err);
+    return edit_end(s, out, status, err);
+}
+
 enum status
 store_budget_set(struct store *s, const char *account, enum period_kind period, int64_t limit_nanos,
                  const enum enforce *enforce, const struct actor *actor, int64_t now_us,
                  struct result *out, struct error *err)
 {
     struct edit e;
-    bool found;
+    int tries = 0;
     enum status status;
 
-    edit_init(&e, account, actor, now_us, out, s);
-    status = s->ops->begin(s->backend, STORE_WRITE, err);
-    if (status != STATUS_OK)
-        return status;
-    status = edit_load(s, &e, false, &found, err);
-    out->outcome = found ? OUTCOME_DONE : OUTCOME_UNKNOWN_ACCOUNT;
-    if (status == STATUS_OK && found)
-        status = set_hand_limit(s, &e, period, limit_nanos, enforce, err);
-    return edit_end(s, out, status, err);
+    do {
+        edit_init(&e, account, actor, now_us, out, s);
+        status = budget_set_once(s, &e, period, limit_nanos, enforce, out, err);
+    } while (once_more(s, status, true, &tries));
+    return status;
 }
 
 static enum status
@@ -2215,23 +2345,35 @@ clear_hand_limit(struct store *s, struct edit *e, enum period_kind kind, struct 
     return status == STATUS_OK ? rebind(s, e->now_us, err) : status;
 }
 
+static enum status
+budget_clear_once(struct store *s, struct edit *e, enum period_kind period, struct result *out,
+                  struct error *err)
+{
+    bool found;
+    enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
+
+    if (status != STATUS_OK)
+        return status;
+    status = edit_load(s, e, false, &found, err);
+    out->outcome = found ? OUTCOME_DONE : OUTCOME_UNKNOWN_ACCOUNT;
+    if (status == STATUS_OK && found)
+        status = clear_hand_limit(s, e, period, out, err);
+    return edit_end(s, out, status, err);
+}
+
 enum status
 store_budget_clear(struct store *s, const char *account, enum period_kind period,
                    const struct actor *actor, int64_t now_us, struct result *out, struct error *err)
 {
     struct edit e;
-    bool found;
+    int tries = 0;
     enum status status;
 
-    edit_init(&e, account, actor, now_us, out, s);
-    status = s->ops->begin(s->backend, STORE_WRITE, err);
-    if (status != STATUS_OK)
-        return status;
-    status = edit_load(s, &e, false, &found, err);
-    out->outcome = found ? OUTCOME_DONE : OUTCOME_UNKNOWN_ACCOUNT;
-    if (status == STATUS_OK && found)
-        status = clear_hand_limit(s, &e, period, out, err);
-    return edit_end(s, out, status, err);
+    do {
+        edit_init(&e, account, actor, now_us, out, s);
+        status = budget_clear_once(s, &e, period, out, err);
+    } while (once_more(s, status, true, &tries));
+    return status;
 }
 
 /* ---- holds outside a request ---------------------------------------------------------------- */
@@ -2290,17 +2432,22 @@ store_hold_place(struct store *s, const struct hold_request *request,
                  int64_t now_us, struct result *out, struct buf *reply, struct error *err)
 {
     struct change c;
-    bool done = false;
+    int tries = 0;
+    bool done;
     enum status status;
 
-    change_init(&c, s, idempotency, writer, now_us, out, reply);
-    change_load(s, &c);
-    status = change_begin(s, &c, err);
-    if (status == STATUS_OK)
-        status = change_known_key(s, &c, &done, err);
-    if (status == STATUS_OK && !done)
-        status = place_hold(s, request, &c, err);
-    return change_end(s, &c, status);
+    do {
+        change_init(&c, s, idempotency, writer, now_us, out, reply);
+        change_load(s, &c);
+        done = false;
+        status = change_begin(s, &c, err);
+        if (status == STATUS_OK)
+            status = change_known_key(s, &c, &done, err);
+        if (status == STATUS_OK && !done)
+            status = place_hold(s, request, &c, err);
+        status = change_end(s, &c, status);
+    } while (once_more(s, status, has_key(idempotency), &tries));
+    return status;
 }
 
 static enum status
@@ -2414,11 +2561,16 @@ store_hold_extend(struct store *s, const char *hold_id, int64_t add_nanos,
                   int64_t now_us, struct result *out, struct buf *reply, struct error *err)
 {
     struct change c;
+    int tries = 0;
+    enum status status;
 
-    change_init(&c, s, idempotency, writer, now_us, out, reply);
-    if (add_nanos < 0)
-        return error_set(err, STATUS_INVALID, "store: a hold is raised by 0 or more");
-    return change_hold(s, hold_id, add_nanos, &c, err);
+    do {
+        change_init(&c, s, idempotency, writer, now_us, out, reply);
+        if (add_nanos < 0)
+            return error_set(err, STATUS_INVALID, "store: a hold is raised by 0 or more");
+        status = change_hold(s, hold_id, add_nanos, &c, err);
+    } while (once_more(s, status, add_nanos == 0 || has_key(idempotency), &tries));
+    return status;
 }
 
 enum status
@@ -2427,9 +2579,14 @@ store_hold_void(struct store *s, const char *hold_id, const struct idempotency *
                 struct buf *reply, struct error *err)
 {
     struct change c;
+    int tries = 0;
+    enum status status;
 
-    change_init(&c, s, idempotency, writer, now_us, out, reply);
-    return change_hold(s, hold_id, -1, &c, err);
+    do {
+        change_init(&c, s, idempotency, writer, now_us, out, reply);
+        status = change_hold(s, hold_id, -1, &c, err);
+    } while (once_more(s, status, true, &tries));
+    return status;
 }
 
 enum status
@@ -2437,10 +2594,15 @@ store_hold_void_as(struct store *s, const char *hold_id, const struct actor *act
                    struct result *out, struct error *err)
 {
     struct change c;
+    int tries = 0;
+    enum status status;
 
-    change_init(&c, s, NULL, NULL, now_us, out, NULL);
-    c.actor = actor;
-    return change_hold(s, hold_id, -1, &c, err);
+    do {
+        change_init(&c, s, NULL, NULL, now_us, out, NULL);
+        c.actor = actor;
+        status = change_hold(s, hold_id, -1, &c, err);
+    } while (once_more(s, status, true, &tries));
+    return status;
 }
 
 /* ---- refunds and credits -------------------------------------------------------------------- */
@@ -2519,6 +2681,25 @@ record_refund(struct store *s, int64_t amount_nanos, const char *token, const ch
     return status == STATUS_OK ? change_commit(s, c, NULL, true, err) : status;
 }
 
+static enum status
+refund_once(struct store *s, int64_t amount_nanos, const char *token, const char *note,
+            const struct change *c, struct error *err)
+{
+    bool done = false;
+    enum status status = change_begin(s, c, err);
+
+    if (status == STATUS_OK)
+        status = change_known_key(s, c, &done, err);
+    if (status == STATUS_OK && !done &&
+        (!s->load.charge_found || s->load.charge.charge.kind != CHARGE_SPEND))
+        return change_refuse(s, c, OUTCOME_UNKNOWN_CHARGE);
+    if (status == STATUS_OK && !done)
+        status = load_refunded_hold(s, err);
+    if (status == STATUS_OK && !done)
+        status = record_refund(s, amount_nanos, token, note, c, err);
+    return change_end(s, c, status);
+}
+
 enum status
 store_refund(struct store *s, const char *charge_id, int64_t amount_nanos, const char *token,
              const char *note, const struct idempotency *idempotency,
@@ -2526,26 +2707,19 @@ store_refund(struct store *s, const char *charge_id, int64_t amount_nanos, const
              struct buf *reply, struct error *err)
 {
     struct change c;
-    bool done = false;
+    int tries = 0;
     enum status status;
 
-    change_init(&c, s, idempotency, writer, now_us, out, reply);
-    change_load(s, &c);
-    if (!public_id_parse("chg_", charge_id, &s->load.charge_id, &s->load.charge_nonce)) {
-        out->outcome = OUTCOME_UNKNOWN_CHARGE;
-        return STATUS_OK;
-    }
-    status = change_begin(s, &c, err);
-    if (status == STATUS_OK)
-        status = change_known_key(s, &c, &done, err);
-    if (status == STATUS_OK && !done &&
-        (!s->load.charge_found || s->load.charge.charge.kind != CHARGE_SPEND))
-        return change_refuse(s, &c, OUTCOME_UNKNOWN_CHARGE);
-    if (status == STATUS_OK && !done)
-        status = load_refunded_hold(s, err);
-    if (status == STATUS_OK && !done)
-        status = record_refund(s, amount_nanos, token, note, &c, err);
-    return change_end(s, &c, status);
+    do {
+        change_init(&c, s, idempotency, writer, now_us, out, reply);
+        change_load(s, &c);
+        if (!public_id_parse("chg_", charge_id, &s->load.charge_id, &s->load.charge_nonce)) {
+            out->outcome = OUTCOME_UNKNOWN_CHARGE;
+            return STATUS_OK;
+        }
+        status = refund_once(s, amount_nanos, token, note, &c, err);
+    } while (once_more(s, status, has_key(idempotency), &tries));
+    return status;
 }
 
 /* The lines that a credit raises: those of the period named, or the account's only one that has a
@@ -2624,6 +2798,20 @@ record_credit(struct store *s, const struct credit_request *request, struct edit
     return status == STATUS_OK ? change_commit(s, c, NULL, true, err) : status;
 }
 
+static enum status
+credit_once(struct store *s, const struct credit_request *request, struct edit *e,
+            const struct change *c, struct error *err)
+{
+    bool done = false;
+    enum status status = change_begin(s, c, err);
+
+    if (status == STATUS_OK)
+        status = change_known_key(s, c, &done, err);
+    if (status == STATUS_OK && !done)
+        status = record_credit(s, request, e, c, err);
+    return change_end(s, c, status);
+}
+
 enum status
 store_credit(struct store *s, const struct credit_request *request, const struct actor *actor,
              const struct idempotency *idempotency, const struct reply_writer *writer,
@@ -2631,20 +2819,18 @@ store_credit(struct store *s, const struct credit_request *request, const struct
 {
     struct change c;
     struct edit e;
-    bool done = false;
+    int tries = 0;
     enum status status;
 
-    edit_init(&e, request->account, actor, now_us, out, s);
-    change_init(&c, s, idempotency, writer, now_us, out, reply);
-    change_load(s, &c);
-    if (request->boost && request->expires_us == 0)
-        return error_set(err, STATUS_INVALID, "a boost needs an end");
-    status = change_begin(s, &c, err);
-    if (status == STATUS_OK)
-        status = change_known_key(s, &c, &done, err);
-    if (status == STATUS_OK && !done)
-        status = record_credit(s, request, &e, &c, err);
-    return change_end(s, &c, status);
+    do {
+        edit_init(&e, request->account, actor, now_us, out, s);
+        change_init(&c, s, idempotency, writer, now_us, out, reply);
+        change_load(s, &c);
+        if (request->boost && request->expires_us == 0)
+            return error_set(err, STATUS_INVALID, "a boost needs an end");
+        status = credit_once(s, request, &e, &c, err);
+    } while (once_more(s, status, has_key(idempotency), &tries));
+    return status;
 }
 
 /* ---- listings ------------------------------------------------------------------------------- */

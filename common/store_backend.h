@@ -34,10 +34,19 @@
 #define CHAIN_SPEC_SIZE (LEDGER_ACCOUNTS_MAX * 24)
 
 enum store_mode {
-    STORE_INSPECT, /* STORE_READ, also of a store that is marked as failed: for verify */
-    STORE_READ,    /* one consistent state; nothing is locked */
+    STORE_INSPECT, /* one consistent state over all calls, also of a store that is marked as
+                      failed: for verify */
+    STORE_READ,    /* what one call brings is one consistent state; nothing is locked */
     STORE_WRITE,   /* what `load` brings stays as it is until commit (SQLite: the writer lock;
                       PostgreSQL: the accounts, locked in id order, then the hold) */
+};
+
+/* What became of a transaction that ended with an error, for whoever could do it again. */
+enum store_failure {
+    STORE_FAILED,      /* trying again is of no use, or was done */
+    STORE_TRY_AGAIN,   /* nothing was recorded, and the same may work now: another session was in
+                          the way, or the connection was lost before the commit */
+    STORE_ANSWER_LOST, /* it is unknown whether it was recorded */
 };
 
 /* What an account is in a chain, as bits: an account that appears twice is there once. */
@@ -175,6 +184,8 @@ struct store_ops {
      * inside a batch, when batch_end does. */
     enum status (*commit)(struct store_backend *backend, bool durable, struct error *err);
     void (*rollback)(struct store_backend *backend);
+    /* Of the last transaction; asked after an error, also after its rollback. */
+    enum store_failure (*failure)(const struct store_backend *backend);
     /* Everything this process has seen is durable (before a stored reply is given again). */
     enum status (*settle_disk)(struct store_backend *backend, struct error *err);
     /*
@@ -193,10 +204,15 @@ struct store_ops {
     /* The accounts of those names; id 0 for a missing one. */
     enum status (*accounts_find)(struct store_backend *backend, const char *const *names,
                                  size_t count, struct account *out, struct error *err);
+    /* The account of that name for an edit: as it is, and locked, until the end of the transaction;
+     * id 0 when there is none. The transaction locks nothing before it. */
+    enum status (*account_lock)(struct store_backend *backend, const char *name,
+                                struct account *out, struct error *err);
     /* STATUS_NOT_FOUND when there is none. */
     enum status (*account_get)(struct store_backend *backend, int64_t id, struct account *out,
                                struct error *err);
-    /* How many generations of accounts have `id` above them: 0 when it is nobody's parent. */
+    /* How many generations of accounts have `id` above them: 0 when it is nobody's parent. In a
+     * STORE_WRITE transaction nobody else changes a parent until its end. */
     enum status (*generations_below)(struct store_backend *backend, int64_t id, int *out,
                                      struct error *err);
     /* The chain of exactly these members in this order; made when `create`, else `*id` 0. `spec` is
@@ -242,6 +258,8 @@ struct store_ops {
                                        struct error *err);
 
     /* ---- writes; an id of 0 is set ---- */
+    /* A new account (id 0, `changed`) that another process made meanwhile becomes that one, with
+     * `changed` false. */
     enum status (*account_write)(struct store_backend *backend, struct account *account,
                                  struct error *err);
     enum status (*line_write)(struct store_backend *backend, int64_t account_id,
@@ -298,6 +316,7 @@ struct store_ops {
 };
 
 extern const struct store_ops store_sqlite_ops;
+extern const struct store_ops store_postgres_ops; /* where it is built in */
 
 /* store_verify on a backend, inside a STORE_READ transaction (store_verify.c). */
 enum status store_verify_rows(const struct store_ops *ops, struct store_backend *backend,

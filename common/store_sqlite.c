@@ -804,6 +804,14 @@ sqlite_rollback(struct store_backend *backend)
     s->in_transaction = false;
 }
 
+/* There is one writer at a time, and no connection to lose. */
+static enum store_failure
+sqlite_failure(const struct store_backend *backend)
+{
+    (void)backend;
+    return STORE_FAILED;
+}
+
 /* Begin for real: under the writer lock, when it is to write. */
 static enum status
 begin_outer(struct sqlite_store *s, enum store_mode mode, struct error *err)
@@ -1521,6 +1529,14 @@ sqlite_accounts_find(struct store_backend *backend, const char *const *names, si
         status = one_account(s, stmt, &found, &out[i], err);
     }
     return status;
+}
+
+/* Nothing more to lock: the transaction has the writer lock. */
+static enum status
+sqlite_account_lock(struct store_backend *backend, const char *name, struct account *out,
+                    struct error *err)
+{
+    return sqlite_accounts_find(backend, &name, 1, out, err);
 }
 
 static enum status
@@ -2902,10 +2918,12 @@ const struct store_ops store_sqlite_ops = {
     .begin = sqlite_begin,
     .commit = sqlite_commit,
     .rollback = sqlite_rollback,
+    .failure = sqlite_failure,
     .settle_disk = sqlite_settle_disk,
     .batch_begin = sqlite_batch_begin,
     .batch_end = sqlite_batch_end,
     .accounts_find = sqlite_accounts_find,
+    .account_lock = sqlite_account_lock,
     .account_get = sqlite_account_get,
     .generations_below = sqlite_generations_below,
     .chain_intern = sqlite_chain_intern,
