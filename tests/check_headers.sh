@@ -54,7 +54,9 @@ door 'confuse\.h' common/settings.c
 door 'curl/' authorizer/clerk_http.c
 door 'json-c/' common/json.c
 door 'openssl/' common/crypto.c
-door 'libpq-fe\.h' common/store_postgres.c
+door 'libpq-fe\.h' common/store_postgres.h
+verdict "store_postgres.h, which includes it, stays with the backend" "$(find admin authorizer common tracker \
+    -name '*.[ch]' ! -name 'store_postgres*' -exec grep -Hn '# *include "common/store_postgres.h"' {} +)"
 door 'sqlite3\.h' common/store_sqlite.c common/sqlite_vfs.c authorizer/verification_cache.c
 
 conclude check_headers

@@ -21,7 +21,7 @@ verdict "every C file of the tests is built" "$(for file in tests/*.c; do
     grep -qw "$file" tests/Makefile.am || echo "$file"
 done)"
 verdict "every program with tests is run" "$(for file in $suites; do
-    sed -n '/_TESTS = /,/[^\\]$/p' tests/Makefile.am | grep -qw "${file%.c}" || echo "$file"
+    sed -n '/_TESTS +\{0,1\}= /,/[^\\]$/p' tests/Makefile.am | grep -qw "${file%.c}" || echo "$file"
 done)"
 verdict "every guard is run" "$(for file in tests/check_*.sh; do
     sed -n '/^SOURCE_GUARDS = /,/[^\\]$/p' tests/Makefile.am | grep -qw "$file" || echo "$file"

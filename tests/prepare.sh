@@ -2,7 +2,7 @@
 # Sourced by demo.sh and check.sh: Debian packages and out-of-tree builds. Needs `top`, the checkout.
 # shellcheck shell=bash disable=SC2154,SC2034
 
-BUILD_PACKAGES="gcc libc6-dev make autoconf automake pkg-config libfcgi-dev libsqlite3-dev libcurl4-openssl-dev \
+BUILD_PACKAGES="gcc libc6-dev make autoconf automake pkg-config libfcgi-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev \
 libjson-c-dev libconfuse-dev libssl-dev tzdata"
 DEMO_PACKAGES="lighttpd php-cgi curl perl ca-certificates"
 APACHE_PACKAGES="apache2-bin libapache2-mod-fcgid"
@@ -75,7 +75,7 @@ need_packages() {
     trap - EXIT INT TERM HUP
     # Nor at the next start of the machine: what was not there before is nobody's server yet.
     if command -v systemctl >/dev/null && [ -d /run/systemd/system ]; then
-        for unit in lighttpd apache2; do
+        for unit in lighttpd apache2 postgresql; do
             case " $missing" in
             *" $unit "*) $as_root systemctl disable --quiet "$unit" 2>/dev/null || true ;;
             esac

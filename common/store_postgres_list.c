@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: MIT */
+/* The PostgreSQL store: listings, reports, what `spendgate verify` reads, and pruning. */
+#include "common/store_postgres.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/log.h"
+
+#include "common/banned.h"
+
+#define SQL_SIZE 3072
+#define PRUNE_PIECE 500
+#define ADMISSION_SWEEP 4096 /* admissions written by this process between two looks */
+
+/* Run one statement of a listing; its text depends on the filter. */
+static enum status
+list(struct postgres_store *s, const struct buf *sql, const char *doing, const struct pg_params *p,
+     PGresult **out, struct error *err)
+{
+    enum status status;
+
+    *out = NULL;
+    if (buf_failed(sql))
+        return error_set(err, STATUS_INTERNAL, "store %s: a query is too long", s->place);
+    status = pg_queue_text(s, buf_text(sql), doing, p, out, err);
+    return status == STATUS_OK ? pg_exchange(s, PG_LISTING_MS, err) : status;
+}
+
+enum status
+postgres_account_names(struct store_backend *backend, const char *after, size_t limit,
+                       bool (*visit)(void *context, const char *name), void *context,
+                       struct error *err)
+{
+    struct pg_params p = { 0 };
+    PGresult *result;
+    enum status status;
+
+    pg_string(&p, after);
+    pg_int(&p, (int64_t)limit);
+    status = pg_run(postgres_of(backend), PG_ACCOUNT_NAMES, &p, &result, err);
+    for (int row = 0; status == STATUS_OK && row < PQntuples(result); row++) {
+        if (!visit(context, PQgetvalue(result, row, 0)))
+            break;
+    }
+    PQclear(result);
+    return status;
+}
+
+/* What counts on the account whose name is in the parameter. */
+static void
+add_account_filter(struct buf *sql, struct pg_params *p, const char *chain_column,
+                   const char *prefix, const char *name, int roles)
+{
+    pg_string(p, name);
+    buf_add_format(sql,
+                   " AND %s IN (SELECT m.chain_id FROM spendgate.chain_account m JOIN "
+                   "spendgate.account a ON a.id = m.account_id WHERE a.name = %s$%d::text",
+                   chain_column, prefix, p->count);
+    if (roles != 0)
+        buf_add_format(sql, " AND m.roles & %d <> 0", roles);
+    buf_add(sql, ")");
+}
+
+static void
+add_text_filter(struct buf *sql, struct pg_params *p, const char *column, const char *value)
+{
+    if (value == NULL)
+        return;
+    pg_string(p, value);
+    buf_add_format(sql, " AND %s = $%d", column, p->count);
+}
+
+enum status
+postgres_charges(struct store_backend *backend, const struct charge_filter *filter,
+                 bool (*visit)(void *context, const struct charge *charge), void *context,
+                 struct error *err)
+{
+    struct postgres_store *s = postgres_of(backend);
+    struct pg_params p = { 0 };
+    char text[SQL_SIZE];
+    struct charge_row charge;
+    struct buf sql;
+    PGresult *result;
+    enum status status;
+
+    buf_init(&sql, text, sizeof(text));
+    pg_int(&p, filter->before_id);
+    pg_int(&p, filter->from_us);
+    pg_int(&p, filter->to_us);
+    pg_int(&p, (int64_t)filter->limit);
+    buf_add(&sql, "SELECT " PG_CHARGE_COLUMNS " " PG_CHARGE_FROM
+                  "WHERE c.id < $1 AND c.created_us >= $2 AND c.created_us < $3");
+    if (filter->account != NULL)
+        add_account_filter(&sql, &p, "c.chain_id", "", filter->account, 0);
+    if (filter->key_id != NULL)
+        add_account_filter(&sql, &p, "c.chain_id", "'key:' || ", filter->key_id, CHAIN_KEY);
+    add_text_filter(&sql, &p, "c.route", filter->route);
+    add_text_filter(&sql, &p, "c.model", filter->model);
+    buf_add(&sql, " ORDER BY c.id DESC LIMIT $4");
+    status = list(s, &sql, "list charges", &p, &result, err);
+    for (int row = 0; status == STATUS_OK && row < PQntuples(result); row++) {
+        if (!pg_read_charge(result, row, &charge))
+            status = pg_too_long(s, err);
+        else if (!visit(context, &charge.charge))
+            break;
+    }
+    PQclear(result);
+    return status;
+}
+
+enum status
+postgres_report(struct store_backend *backend, enum report_by by, int64_t from_us, int64_t to_us,
+                bool (*visit)(void *context, const struct report_row *row), void *context,
+                struct error *err)
+{
+    static const char *const names[] = {
+        [REPORT_ACCOUNT] = "(SELECT a.name FROM spendgate.chain n JOIN spendgate.account a "
+                           "ON a.id = n.payer_id WHERE n.id = c.chain_id)",
+        [REPORT_KEY] =
+            "coalesce((SELECT substr(a.name, 5) FROM spendgate.chain_account m "
+            "JOIN spendgate.account a ON a.id = m.account_id "
+            "WHERE m.chain_id = c.chain_id AND m.position = 0 AND m.roles & 1 <> 0), '')",
+        [REPORT_ROUTE] = "coalesce(c.route, '')",
+        [REPORT_MODEL] = "coalesce(c.model, '')",
+        [REPORT_DAY] = "c.day",
+    };
+    /* Summed by what is stored first: a name is then looked up once per group. */
+    static const char *const columns[] = {
+        [REPORT_ACCOUNT] = "chain_id",
+        [REPORT_KEY] = "chain_id",
+        [REPORT_ROUTE] = "route",
+        [REPORT_MODEL] = "model",
+        [REPORT_DAY] = ("to_char(to_timestamp(created_us / 1000000) AT TIME ZONE 'UTC', "
+                        "'YYYY-MM-DD') AS day"),
+    };
+    struct postgres_store *s = postgres_of(backend);
+    struct pg_params p = { 0 };
+    char text[SQL_SIZE];
+    struct report_row row;
+    struct buf sql;
+    PGresult *result;
+    enum status status;
+
+    buf_init(&sql, text, sizeof(text));
+    buf_add_format(&sql,
+                   "SELECT name, sum(spent)::bigint, sum(charges)::bigint FROM "
+                   "(SELECT %s AS name, c.spent, c.charges FROM (SELECT %s, "
+                   "sum(CASE kind WHEN 1 THEN -amount_nanos ELSE amount_nanos END) AS spent, "
+                   "count(*) FILTER (WHERE kind = 0) AS charges FROM spendgate.charge "
+                   "WHERE created_us >= $1 AND created_us < $2 GROUP BY 1) c) g "
+                   "GROUP BY name ORDER BY %s name COLLATE \"C\"",
+                   names[by], columns[by], by == REPORT_DAY ? "" : "sum(spent) DESC,");
+    pg_int(&p, from_us);
+    pg_int(&p, to_us);
+    status = list(s, &sql, "report", &p, &result, err);
+    for (int i = 0; status == STATUS_OK && i < PQntuples(result); i++) {
+        row.spent_nanos = pg_get_int(result, i, 1);
+        row.charge_count = pg_get_int(result, i, 2);
+        if (!pg_get_text(result, i, 0, row.name, sizeof(row.name)))
+            status = pg_too_long(s, err);
+        else if (!visit(context, &row))
+            break;
+    }
+    PQclear(result);
+    return status;
+}
+
+enum status
+postgres_holds(struct store_backend *backend, const char *account, enum hold_state state,
+               size_t limit,
+               bool (*visit)(void *context, const struct hold *hold, const char *account),
+               void *context, struct error *err)
+{
+    struct postgres_store *s = postgres_of(backend);
+    struct pg_params p = { 0 };
+    char text[SQL_SIZE], payer[ACCOUNT_NAME_SIZE];
+    struct hold hold;
+    struct buf sql;
+    PGresult *result;
+    enum status status;
+
+    buf_init(&sql, text, sizeof(text));
+    pg_int(&p, (int64_t)limit);
+    buf_add_format(&sql,
+                   "SELECT " PG_HOLD_COLUMNS ", CASE WHEN h.charge_id <> 0 THEN (SELECT "
+                   "c.amount_nanos FROM spendgate.charge c WHERE c.id = h.charge_id) END, "
+                   "(SELECT a.name FROM spendgate.chain n JOIN spendgate.account a "
+                   "ON a.id = n.payer_id WHERE n.id = h.chain_id) FROM spendgate.hold h "
+                   "WHERE h.state = %d",
+                   (int)state);
+    if (account != NULL)
+        add_account_filter(&sql, &p, "h.chain_id", "", account, 0);
+    buf_add(&sql, " ORDER BY h.id DESC LIMIT $1");
+    status = list(s, &sql, "list holds", &p, &result, err);
+    for (int row = 0; status == STATUS_OK && row < PQntuples(result); row++) {
+        if (!pg_read_hold(result, row, 0, &hold) ||
+            !pg_get_text(result, row, PG_HOLD_WIDTH + 1, payer, sizeof(payer))) {
+            status = pg_too_long(s, err);
+            break;
+        }
+        hold.charged_nanos = pg_get_int(result, row, PG_HOLD_WIDTH);
+        if (!visit(context, &hold, payer))
+            break;
+    }
+    PQclear(result);
+    return status;
+}
+
+/* ---- verify --------------------------------------------------------------------------------- */
+
+#define IN_JOURNAL                                                                           \
+    "coalesce((SELECT sum(CASE c.kind WHEN 1 THEN -c.amount_nanos ELSE c.amount_nanos END) " \
+    "FROM spendgate.charge c WHERE c.id = h.expiry_charge_id OR (c.refund_of <> 0 "          \
+    "AND c.refund_of = h.expiry_charge_id)), 0)"
+
+static const char *const scan_sql[] = {
+    [SCAN_ACCOUNTS] = "SELECT " PG_ACCOUNT_COLUMNS " FROM spendgate.account a ORDER BY a.id",
+    [SCAN_LINES] = "SELECT " PG_LINE_COLUMNS ", b.account_id FROM spendgate.budget b ORDER BY b.id",
+    [SCAN_PERIODS] = "SELECT budget_id, start_us, end_us, spent_nanos, held_nanos "
+                     "FROM spendgate.budget_period ORDER BY budget_id, start_us",
+    [SCAN_CHAINS] = "SELECT m.chain_id, m.account_id, n.payer_id FROM spendgate.chain_account m "
+                    "JOIN spendgate.chain n ON n.id = m.chain_id ORDER BY m.chain_id, m.position",
+    [SCAN_CHARGES] = "SELECT id, kind, chain_id, amount_nanos, at_us, created_us, hold_id, "
+                     "refund_of FROM spendgate.charge ORDER BY id",
+    [SCAN_HOLDS] = "SELECT " PG_HOLD_COLUMNS ", c.amount_nanos FROM spendgate.hold h "
+                   "LEFT JOIN spendgate.charge c ON c.id = h.charge_id AND h.charge_id <> 0 "
+                   "ORDER BY h.id",
+    [SCAN_CREDITS] = "SELECT 0 FROM spendgate.credit",
+    [SCAN_CONTRADICTIONS] =
+        "SELECT 'I7', 'chain ' || n.id || ': its payer ' || n.payer_id || ' is not one of its "
+        "accounts' FROM spendgate.chain n WHERE NOT EXISTS (SELECT 1 FROM spendgate.chain_account "
+        "m WHERE m.chain_id = n.id AND m.account_id = n.payer_id) "
+        "UNION ALL SELECT 'I7', 'chain ' || m.chain_id || ': account ' || m.account_id || ' is "
+        "missing' FROM spendgate.chain_account m WHERE NOT EXISTS (SELECT 1 FROM "
+        "spendgate.account a WHERE a.id = m.account_id) "
+        "UNION ALL SELECT 'I7', 'account ' || a.id || ': its parent is missing' "
+        "FROM spendgate.account a WHERE a.parent_id <> 0 AND NOT EXISTS (SELECT 1 FROM "
+        "spendgate.account p WHERE p.id = a.parent_id) "
+        "UNION ALL SELECT 'I7', 'budget ' || b.id || ': its account is missing' "
+        "FROM spendgate.budget b WHERE NOT EXISTS (SELECT 1 FROM spendgate.account a "
+        "WHERE a.id = b.account_id) "
+        "UNION ALL SELECT 'I7', 'period ' || p.start_us || ' of budget ' || p.budget_id || "
+        "': the budget is missing' FROM spendgate.budget_period p WHERE NOT EXISTS (SELECT 1 FROM "
+        "spendgate.budget b WHERE b.id = p.budget_id) "
+        "UNION ALL SELECT 'I7', 'credit ' || c.id || ': its budget is missing' "
+        "FROM spendgate.credit c WHERE NOT EXISTS (SELECT 1 FROM spendgate.budget b "
+        "WHERE b.id = c.budget_id) "
+        "UNION ALL SELECT 'I7', 'budget ' || b.id || ': credits stored ' || b.credits_nanos || "
+        "' nanos, in the journal ' || coalesce(sum(c.amount_nanos), 0) FROM spendgate.budget b "
+        "LEFT JOIN spendgate.credit c ON c.budget_id = b.id GROUP BY b.id "
+        "HAVING b.credits_nanos <> coalesce(sum(c.amount_nanos), 0) "
+        "UNION ALL SELECT 'I7', 'charge ' || r.refund_of || ': refunds ' || r.nanos || "
+        "' nanos of ' || coalesce(c.amount_nanos, 0) FROM (SELECT refund_of, sum(amount_nanos) AS "
+        "nanos FROM spendgate.charge WHERE refund_of <> 0 GROUP BY refund_of) r "
+        "LEFT JOIN spendgate.charge c ON c.id = r.refund_of "
+        "WHERE c.id IS NULL OR r.nanos > c.amount_nanos "
+        "UNION ALL SELECT 'I4', 'charge ' || min(c.id) || ': ' || count(*) || "
+        "' charges have this number' FROM spendgate.charge c GROUP BY c.id HAVING count(*) > 1 "
+        "UNION ALL SELECT 'I4', 'charge ' || c.id || ': another one is noted for its unknown hold' "
+        "FROM spendgate.charge c LEFT JOIN spendgate.charge_hold_text t ON t.hold_text = "
+        "c.hold_text WHERE c.hold_text IS NOT NULL AND t.charge_id IS DISTINCT FROM c.id "
+        "UNION ALL SELECT 'I5', 'charge ' || c.id || ': hold ' || h.id || ' has another charge' "
+        "FROM spendgate.charge c JOIN spendgate.hold h ON h.id = c.hold_id WHERE c.kind = 0 "
+        "AND h.charge_id <> c.id AND h.expiry_charge_id <> c.id "
+        "UNION ALL SELECT 'I5', 'hold ' || h.id || ': its expiry charged ' || "
+        "h.expiry_charged_nanos || ' nanos, in the journal ' || " IN_JOURNAL
+        " FROM spendgate.hold h WHERE h.expiry_charge_id <> 0 AND h.charge_id = 0 "
+        "AND h.expiry_charged_nanos <> " IN_JOURNAL,
+};
+
+static void
+read_scan_charge(const PGresult *r, struct charge_row *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->charge.id = pg_get_int(r, 0, 0);
+    out->charge.kind = (enum charge_kind)pg_get_int(r, 0, 1);
+    out->chain_id = pg_get_int(r, 0, 2);
+    out->charge.amount_nanos = pg_get_int(r, 0, 3);
+    out->charge.at_us = pg_get_int(r, 0, 4);
+    out->charge.created_us = pg_get_int(r, 0, 5);
+    out->hold_number = pg_get_int(r, 0, 6);
+    out->charge.refund_of = pg_get_int(r, 0, 7);
+}
+
+static bool
+read_scan_hold(const PGresult *r, struct hold *out)
+{
+    if (!pg_read_hold(r, 0, 0, out))
+        return false;
+    out->charged_nanos = pg_is_null(r, 0, PG_HOLD_WIDTH) ? -1 : pg_get_int(r, 0, PG_HOLD_WIDTH);
+    return true;
+}
+
+static bool
+read_scan_row(const PGresult *r, enum scan_kind kind, struct scan_row *out)
+{
+    switch (kind) {
+    case SCAN_ACCOUNTS:
+        return pg_read_account(r, 0, 0, &out->account);
+    case SCAN_LINES:
+        out->account_id = pg_get_int(r, 0, PG_LINE_WIDTH);
+        return pg_read_line(r, 0, 0, 0, &out->line);
+    case SCAN_PERIODS:
+        out->line.id = pg_get_int(r, 0, 0);
+        out->line.period.start_us = pg_get_int(r, 0, 1);
+        out->line.period.end_us = pg_get_int(r, 0, 2);
+        out->line.spent_nanos = pg_get_int(r, 0, 3);
+        out->line.held_nanos = pg_get_int(r, 0, 4);
+        return true;
+    case SCAN_CHAINS:
+        out->chain_id = pg_get_int(r, 0, 0);
+        out->account_id = pg_get_int(r, 0, 1);
+        out->payer_id = pg_get_int(r, 0, 2);
+        return true;
+    case SCAN_CHARGES:
+        read_scan_charge(r, &out->charge);
+        return true;
+    case SCAN_HOLDS:
+        return read_scan_hold(r, &out->hold);
+    case SCAN_CREDITS:
+        return true;
+    case SCAN_CONTRADICTIONS:
+        out->invariant = PQgetvalue(r, 0, 0);
+        out->text = PQgetvalue(r, 0, 1);
+        return true;
+    }
+    return false;
+}
+
+struct scan {
+    enum scan_kind kind;
+    bool (*visit)(void *context, const struct scan_row *row);
+    void *context;
+    struct scan_row *row;
+    bool too_long;
+};
+
+static bool
+visit_row(void *context, const PGresult *result)
+{
+    struct scan *scan = context;
+
+    scan->too_long = !read_scan_row(result, scan->kind, scan->row);
+    return !scan->too_long && scan->visit(scan->context, scan->row);
+}
+
+enum status
+postgres_scan(struct store_backend *backend, enum scan_kind kind,
+              bool (*visit)(void *context, const struct scan_row *row), void *context,
+              struct error *err)
+{
+    struct postgres_store *s = postgres_of(backend);
+    struct scan scan = { .kind = kind, .visit = visit, .context = context };
+    enum status status = pg_ensure_begun(s, err);
+
+    if (status == STATUS_OK)
+        status = pg_exchange(s, PG_ANSWER_MS, err);
+    if (status != STATUS_OK)
+        return status;
+    scan.row = calloc(1, sizeof(*scan.row));
+    if (scan.row == NULL)
+        return error_set(err, STATUS_NO_MEMORY, "store: out of memory");
+    status = pg_stream(s, scan_sql[kind], "scan", visit_row, &scan, err);
+    free(scan.row);
+    return status == STATUS_OK && scan.too_long ? pg_too_long(s, err) : status;
+}
+
+/* ---- prune ---------------------------------------------------------------------------------- */
+
+/*
+ * One statement, one short transaction, a piece at a time. A row that a request has locked is left
+ * for the next time. Order matters: charges go once no period row contains them, refunds before
+ * their charge, holds after their charge. $1 is the step's own time, $2 the size of the piece.
+ */
+enum prune_step {
+    PRUNE_ADMISSIONS,
+    PRUNE_REPLIES,
+    PRUNE_EVENTS,
+    PRUNE_PERIODS,
+    PRUNE_CHARGES,
+    PRUNE_HOLDS
+};
+
+static const char *const prune_sql[] = {
+    [PRUNE_ADMISSIONS] =
+        "WITH gone AS (DELETE FROM spendgate.admission WHERE key IN (SELECT key FROM "
+        "spendgate.admission a WHERE expires_us <= $1 AND NOT EXISTS (SELECT 1 FROM "
+        "spendgate.hold h WHERE h.id = a.hold_id AND h.state = 0) LIMIT $2 FOR UPDATE SKIP LOCKED) "
+        "RETURNING 1) SELECT count(*) FROM gone",
+    [PRUNE_REPLIES] =
+        "WITH gone AS (DELETE FROM spendgate.idempotency WHERE (scope, key) IN (SELECT scope, key "
+        "FROM spendgate.idempotency WHERE created_us < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) "
+        "RETURNING 1) SELECT count(*) FROM gone",
+    [PRUNE_EVENTS] =
+        "WITH gone AS (DELETE FROM spendgate.event WHERE id IN (SELECT id FROM spendgate.event "
+        "WHERE told_us <> 0 AND created_us < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) "
+        "RETURNING 1) SELECT count(*) FROM gone",
+    [PRUNE_PERIODS] =
+        "WITH gone AS (DELETE FROM spendgate.budget_period WHERE (budget_id, start_us) IN (SELECT "
+        "budget_id, start_us FROM spendgate.budget_period WHERE end_us <= $1 AND held_nanos = 0 "
+        "LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING 1) SELECT count(*) FROM gone",
+    /* The programs may not delete a charge; this function of the owner may, by the rule above. */
+    [PRUNE_CHARGES] = "SELECT spendgate.prune_charges($1, $2)",
+    [PRUNE_HOLDS] =
+        "WITH gone AS (DELETE FROM spendgate.hold WHERE id IN (SELECT h.id FROM spendgate.hold h "
+        "WHERE h.state <> 0 AND h.expires_us < $1 AND NOT EXISTS (SELECT 1 FROM spendgate.charge c "
+        "WHERE c.id IN (h.charge_id, h.expiry_charge_id)) LIMIT $2 FOR UPDATE OF h SKIP LOCKED) "
+        "RETURNING 1) SELECT count(*) FROM gone",
+};
+
+static enum status
+prune_step(struct postgres_store *s, enum prune_step step, int64_t time_us, int64_t *removed,
+           struct error *err)
+{
+    int64_t count;
+    enum status status;
+
+    do {
+        struct pg_params p = { 0 };
+        PGresult *result = NULL;
+
+        pg_int(&p, time_us);
+        pg_int(&p, PRUNE_PIECE);
+        status = pg_queue_text(s, prune_sql[step], "prune", &p, &result, err);
+        if (status == STATUS_OK)
+            status = pg_exchange(s, PG_LISTING_MS, err);
+        count = status == STATUS_OK ? pg_get_int(result, 0, 0) : 0;
+        PQclear(result);
+        *removed += count;
+    } while (status == STATUS_OK && count > 0);
+    return status;
+}
+
+/* From here on a period row that is missing before `time_us` is no contradiction. */
+static enum status
+note_pruned(struct postgres_store *s, int64_t time_us, struct error *err)
+{
+    struct pg_params p = { 0 };
+    enum status status;
+
+    pg_int(&p, time_us);
+    status = pg_queue_text(s,
+                           "UPDATE spendgate.counter SET value = greatest(value, $1) "
+                           "WHERE name = 'pruned_until_us'",
+                           "prune", &p, NULL, err);
+    return status == STATUS_OK ? pg_exchange(s, PG_LISTING_MS, err) : status;
+}
+
+enum status
+postgres_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,
+               int64_t now_us, int64_t *removed, struct error *err)
+{
+    struct postgres_store *s = postgres_of(backend);
+    int64_t oldest_us = older_than_us < keep_us ? older_than_us : keep_us;
+    int made;
+    enum status status = prune_step(s, PRUNE_ADMISSIONS, now_us, removed, err);
+
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_REPLIES, keep_us, removed, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_EVENTS, keep_us, removed, err);
+    if (status == STATUS_OK) /* and the months to come */
+        status = postgres_make_partitions(s, now_us, &made, err);
+    if (status != STATUS_OK || older_than_us == 0)
+        return status;
+    status = note_pruned(s, older_than_us, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_PERIODS, older_than_us, removed, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
+    return status == STATUS_OK ? prune_step(s, PRUNE_HOLDS, oldest_us, removed, err) : status;
+}
+
+/* Checkpoints are the server's; what is left to do is to remove admissions that are over. */
+void
+postgres_after(struct store_backend *backend)
+{
+    struct postgres_store *s = postgres_of(backend);
+    struct error err;
+    int64_t removed = 0;
+
+    if (s->admissions_written < ADMISSION_SWEEP || s->in_transaction || s->batch)
+        return;
+    s->admissions_written = 0;
+    if (prune_step(s, PRUNE_ADMISSIONS, s->now_us, &removed, &err) != STATUS_OK)
+        log_failure("store_after", &err, NULL);
+}

@@ -1,0 +1,717 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What can go wrong between a store and its PostgreSQL server: the server gone, a session killed in
+ * the middle, a commit whose answer is lost, locks held too long, a schema from elsewhere, wrong
+ * passwords. And what only this store promises: round trips, roles, partitions. What a store does
+ * when nothing goes wrong is in store_contract.c.
+ */
+#include "common/store.h"
+
+#include <libpq-fe.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "tests/check.h"
+#include "tests/postgres_cluster.h"
+
+#include "common/banned.h"
+
+#define CENT MONEY_NANOS_PER_CENT
+#define USD MONEY_NANOS_PER_USD
+#define NOON INT64_C(1795003200000000) /* 2026-11-18 12:00 UTC */
+#define DAY (INT64_C(86400) * US_PER_SECOND)
+#define NOT_HERE 77
+
+static struct postgres_cluster cluster;
+
+/* ---- what is injected: libpq's seam has no context argument --------------------------------- */
+
+enum fault { FAULT_NONE, FAULT_LOSE_ANSWER, FAULT_KILL_SESSION };
+static struct {
+    int round_trips;
+    enum fault fault;
+    int strike_at; /* the fault strikes with this round trip, counted from 1 */
+    const char *database;
+} inject;
+
+int __real_PQpipelineSync(PGconn *conn);
+int __wrap_PQpipelineSync(PGconn *conn);
+
+/* The statement is on its way; wait until the server has done it, then cut the line. */
+static void
+lose_answer(PGconn *conn)
+{
+    char bytes[4096];
+
+    while (PQflush(conn) > 0)
+        usleep(1000);
+    for (int i = 0; i < 500; i++) {
+        char idle[32];
+
+        cluster_sql(&cluster, inject.database,
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'spendgate' "
+                    "AND datname = current_database() AND state <> 'idle'",
+                    idle, sizeof(idle));
+        if (strcmp(idle, "0") == 0)
+            break;
+        usleep(10000);
+    }
+    while (recv(PQsocket(conn), bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+        continue;
+    shutdown(PQsocket(conn), SHUT_RDWR);
+}
+
+static void
+kill_sessions(void)
+{
+    cluster_sql(&cluster, inject.database,
+                "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
+                "WHERE application_name = 'spendgate' AND datname = current_database()",
+                NULL, 0);
+}
+
+int
+__wrap_PQpipelineSync(PGconn *conn)
+{
+    bool strikes = ++inject.round_trips == inject.strike_at;
+    int done;
+
+    if (strikes && inject.fault == FAULT_KILL_SESSION)
+        kill_sessions();
+    done = __real_PQpipelineSync(conn);
+    if (strikes && inject.fault == FAULT_LOSE_ANSWER)
+        lose_answer(conn);
+    return done;
+}
+
+/* From here on count round trips; `fault` strikes with the `at`th. */
+static void
+arm(enum fault fault, int at)
+{
+    inject.round_trips = 0;
+    inject.fault = fault;
+    inject.strike_at = at;
+}
+
+/* ---- the fixture ---------------------------------------------------------------------------- */
+
+struct fixture {
+    char database[64];
+    char url[256];
+    struct plan plan;
+    struct policy policy;
+    struct store_options options;
+    struct store *store;
+    struct verdict verdict;
+    struct result result;
+    struct ledger ledger;
+    struct error err;
+    char reply_bytes[REPLY_SIZE];
+    struct buf reply;
+};
+
+static void
+open_store(struct fixture *f)
+{
+    CHECK_STATUS(STATUS_OK, store_open(&f->options, &f->store, &f->err), &f->err);
+    if (f->store == NULL)
+        abort();
+}
+
+/* A database without anything in it, and the plan "pro": 1 dollar a month, holds of 5 cents. */
+static struct fixture *
+prepare(const char *more)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct plan_budget *budget;
+
+    if (f == NULL)
+        abort();
+    cluster_database(&cluster, f->database, sizeof(f->database));
+    cluster_url(&cluster, f->database, more, f->url, sizeof(f->url));
+    (void)!text_copy(f->plan.name, sizeof(f->plan.name), "pro");
+    f->plan.hold.set = true;
+    f->plan.hold.nanos = 5 * CENT;
+    budget = &f->plan.budgets[f->plan.budget_count++];
+    (void)!text_copy(budget->name, sizeof(budget->name), "month");
+    budget->per = PER_SUBJECT;
+    budget->spec.kind = PERIOD_MONTH;
+    (void)!text_copy(budget->spec.timezone, sizeof(budget->spec.timezone), "UTC");
+    budget->spec.anchor_day = budget->spec.week_start = 1;
+    period_spec_normalize(&budget->spec);
+    budget->limit_nanos = USD;
+    f->policy.plans = &f->plan;
+    f->policy.plan_count = 1;
+    f->options = (struct store_options){ .url = f->url,
+                                         .group = "",
+                                         .policy = &f->policy,
+                                         .hold_ttl_us = 300 * US_PER_SECOND,
+                                         .idempotency_ttl_us = 32 * DAY,
+                                         .create = true };
+    buf_init(&f->reply, f->reply_bytes, sizeof(f->reply_bytes));
+    inject.database = f->database;
+    arm(FAULT_NONE, 0);
+    return f;
+}
+
+static struct fixture *
+setup(void)
+{
+    struct fixture *f = prepare("");
+
+    open_store(f);
+    return f;
+}
+
+static void
+tell(void *context, const char *invariant, const char *text)
+{
+    (void)context;
+    printf("verify: %s %s\n", invariant, text);
+}
+
+static void
+teardown(struct fixture *f)
+{
+    struct verify_summary summary = { .differences = -1 };
+    char sql[128];
+    struct buf text;
+
+    arm(FAULT_NONE, 0);
+    if (f->store != NULL) {
+        CHECK_STATUS(STATUS_OK, store_verify(f->store, NOON, tell, NULL, &summary, &f->err),
+                     &f->err);
+        CHECK_INT("verify", 0, summary.differences);
+    }
+    store_close(f->store);
+    buf_init(&text, sql, sizeof(sql));
+    buf_add_format(&text, "DROP DATABASE %s WITH (FORCE)", f->database);
+    cluster_sql(&cluster, "postgres", sql, NULL, 0);
+    free(f);
+}
+
+static enum status
+admit(struct fixture *f)
+{
+    struct chain_names names;
+    struct admission ask = {
+        .names = &names, .plan = &f->plan, .verification = 1, .unique_id = ""
+    };
+
+    memset(&names, 0, sizeof(names));
+    (void)!text_copy(names.key_id, sizeof(names.key_id), "ak_1");
+    (void)!text_copy(names.subject, sizeof(names.subject), "user_1");
+    return store_admit(f->store, &ask, NOON, &f->verdict, &f->err);
+}
+
+static void
+write_reply(void *context, const struct result *result, struct buf *out)
+{
+    (void)context;
+    buf_add_format(out, "charge of %lld", (long long)result->charge.amount_nanos);
+}
+
+static enum status
+spend(struct fixture *f, const char *hold_id, const char *key, int64_t now_us)
+{
+    const struct reply_writer writer = { write_reply, NULL };
+    struct spend post = { .hold_id = hold_id,
+                          .subject = hold_id == NULL ? "user_1" : NULL,
+                          .cost_nanos = CENT,
+                          .token = "php" };
+    struct idempotency idempotency = { .scope = "php", .key = key, .fingerprint = { 1 } };
+
+    return store_spend(f->store, &post, &idempotency, &writer, now_us, &f->result, &f->reply,
+                       &f->err);
+}
+
+static int64_t
+spent(struct fixture *f)
+{
+    char parent[ACCOUNT_NAME_SIZE];
+
+    CHECK_STATUS(STATUS_OK,
+                 store_account_load(f->store, "user_1", NOON, &f->ledger, parent, &f->err),
+                 &f->err);
+    return f->ledger.line_count > 0 ? f->ledger.lines[0].spent_nanos : -1;
+}
+
+static int64_t
+ask(struct fixture *f, const char *sql)
+{
+    char text[32];
+    int64_t number = -1;
+
+    cluster_sql(&cluster, f->database, sql, text, sizeof(text));
+    CHECK_TRUE("a number", text_to_int64(text, 0, INT64_MAX, &number));
+    return number;
+}
+
+static void
+check_has(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL)
+        CHECK_STRING("message", part, text);
+}
+
+/* ---- round trips ---------------------------------------------------------------------------- */
+
+static void
+test_an_admission_that_writes_is_two_round_trips_and_one_that_reads_is_one(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_INT("with a hold", 2, inject.round_trips);
+    public_id_format("hld_", f->verdict.hold.id, f->verdict.hold.nonce, id);
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, spend(f, id, "a", NOON), &f->err);
+    CHECK_INT("a settlement", 2, inject.round_trips);
+    f->plan.hold.nanos = 0;
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("allow", f->verdict.allow);
+    CHECK_INT("nothing to write", 1, inject.round_trips);
+    teardown(f);
+}
+
+static void
+test_the_clock_is_the_databases(void)
+{
+    struct fixture *f = setup();
+    struct timespec real;
+    int64_t real_us;
+
+    clock_gettime(CLOCK_REALTIME, &real);
+    real_us = (int64_t)real.tv_sec * US_PER_SECOND + real.tv_nsec / 1000;
+    CHECK_TRUE("not the argument", store_now_us(f->store, 1) > real_us - US_PER_SECOND);
+    CHECK_TRUE("near", store_now_us(f->store, 1) < real_us + 5 * US_PER_SECOND);
+    teardown(f);
+}
+
+/* ---- failures ------------------------------------------------------------------------------- */
+
+static void
+test_i10_without_its_server_a_store_refuses_until_it_is_back(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    cluster_stop(&cluster, SIGQUIT);
+    CHECK_STATUS(STATUS_UNAVAILABLE, admit(f), &f->err);
+    CHECK_FALSE("allow", f->verdict.allow);
+    check_has(f->err.message, "cannot connect");
+    CHECK_STATUS(STATUS_UNAVAILABLE, store_check(f->store, &f->err), &f->err);
+    check_has(f->err.message, "away; it is tried again in");
+    cluster_start(&cluster);
+    usleep(200000); /* longer than the first pause between two attempts */
+    CHECK_STATUS(STATUS_OK, store_check(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("allow", f->verdict.allow);
+    teardown(f);
+}
+
+static void
+test_i3_a_charge_that_was_answered_survives_a_crash_of_the_server(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    cluster_stop(&cluster, SIGQUIT);
+    cluster_start(&cluster);
+    CHECK_INT("charges", 1, ask(f, "SELECT count(*) FROM spendgate.charge"));
+    CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "b", NOON), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "c", NOON), &f->err);
+    CHECK_STATUS(STATUS_OK, store_batch_end(f->store, true, &f->err), &f->err);
+    cluster_stop(&cluster, SIGQUIT);
+    cluster_start(&cluster);
+    CHECK_INT("a batch", 3, ask(f, "SELECT count(*) FROM spendgate.charge"));
+    teardown(f);
+}
+
+static void
+test_a_session_that_the_server_closed_while_idle_is_replaced(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    kill_sessions();
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("allow", f->verdict.allow);
+    CHECK_INT("holds", 2, ask(f, "SELECT count(*) FROM spendgate.hold"));
+    teardown(f);
+}
+
+static void
+test_a_session_killed_between_load_and_commit_records_once(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    arm(FAULT_KILL_SESSION, 1);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_INT("before the load", 2, ask(f, "SELECT count(*) FROM spendgate.hold"));
+    arm(FAULT_KILL_SESSION, 5); /* load, names, organization, load; now the commit */
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    CHECK_INT("done", OUTCOME_DONE, f->result.outcome);
+    CHECK_INT("spent", CENT, spent(f));
+    teardown(f);
+}
+
+/* Which round trip of a post without a hold brings its commit. The first makes its chain. */
+static int
+commit_of_a_post(struct fixture *f)
+{
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "first", NOON), &f->err);
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "measure", NOON), &f->err);
+    return inject.round_trips;
+}
+
+static void
+test_i4_a_commit_whose_answer_was_lost_is_settled_by_its_key(void)
+{
+    struct fixture *f = setup();
+    int commit;
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    commit = commit_of_a_post(f);
+    arm(FAULT_LOSE_ANSWER, commit);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    CHECK_TRUE("it struck", inject.round_trips > commit);
+    CHECK_INT("the second run found it", OUTCOME_REPLAYED, f->result.outcome);
+    CHECK_STRING("reply", "charge of 10000000", buf_text(&f->reply));
+    CHECK_INT("once", 3 * CENT, spent(f));
+    teardown(f);
+}
+
+static void
+test_a_lost_answer_without_a_key_is_told_as_unknown(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    arm(FAULT_LOSE_ANSWER, commit_of_a_post(f));
+    CHECK_STATUS(STATUS_UNAVAILABLE, spend(f, NULL, NULL, NOON), &f->err);
+    check_has(f->err.message, "whether it was recorded is unknown");
+    CHECK_INT("outcome", OUTCOME_NONE, f->result.outcome);
+    CHECK_INT("reply", 0, f->reply.length);
+    arm(FAULT_NONE, 0);
+    CHECK_INT("it was", 3 * CENT, spent(f));
+    teardown(f);
+}
+
+static void
+test_a_settlement_whose_answer_was_lost_is_settled_by_its_hold(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    public_id_format("hld_", f->verdict.hold.id, f->verdict.hold.nonce, id);
+    arm(FAULT_LOSE_ANSWER, 2);
+    CHECK_STATUS(STATUS_OK, spend(f, id, NULL, NOON), &f->err);
+    CHECK_INT("outcome", OUTCOME_REPLAYED, f->result.outcome);
+    CHECK_INT("once", CENT, spent(f));
+    teardown(f);
+}
+
+static void
+test_an_admission_whose_answer_was_lost_is_no_allow(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    arm(FAULT_LOSE_ANSWER, 2);
+    CHECK_STATUS(STATUS_UNAVAILABLE, admit(f), &f->err);
+    CHECK_FALSE("allow", f->verdict.allow);
+    teardown(f);
+}
+
+static void
+test_a_batch_that_lost_its_session_is_not_acknowledged(void)
+{
+    struct fixture *f = setup();
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    kill_sessions();
+    CHECK_STATUS(STATUS_UNAVAILABLE, spend(f, NULL, "b", NOON), &f->err);
+    CHECK_STATUS(STATUS_UNAVAILABLE, store_batch_end(f->store, true, &f->err), &f->err);
+    check_has(f->err.message, "the batch was given up after an error; post it again");
+    CHECK_INT("nothing of it", 0, spent(f));
+    CHECK_STATUS(STATUS_OK, store_batch_begin(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    arm(FAULT_LOSE_ANSWER, 1);
+    CHECK_STATUS(STATUS_UNAVAILABLE, store_batch_end(f->store, true, &f->err), &f->err);
+    check_has(f->err.message, "whether it was recorded is unknown");
+    teardown(f);
+}
+
+static void
+test_a_row_that_stays_locked_ends_the_wait(void)
+{
+    struct fixture *f = setup();
+    PGconn *other = PQconnectdb(f->url);
+    int64_t begin_us;
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    PQclear(PQexec(other, "BEGIN; SELECT * FROM spendgate.account WHERE name = 'all' FOR UPDATE"));
+    begin_us = store_now_us(f->store, 0);
+    CHECK_STATUS(STATUS_BUSY, admit(f), &f->err);
+    check_has(f->err.message, "a row stayed locked for too long");
+    CHECK_TRUE("waited", store_now_us(f->store, 0) - begin_us < 4 * US_PER_SECOND);
+    CHECK_FALSE("allow", f->verdict.allow);
+    PQfinish(other);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("allow", f->verdict.allow);
+    teardown(f);
+}
+
+static void
+test_a_text_that_is_not_utf8_is_refused_and_records_nothing(void)
+{
+    struct fixture *f = setup();
+    struct spend post = { .subject = "user_1", .cost_nanos = CENT, .model = "\xff" };
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_INVALID,
+                 store_spend(f->store, &post, NULL, NULL, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("spent", 0, spent(f));
+    teardown(f);
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static void
+test_an_unknown_schema_is_refused_with_the_command_to_run(void)
+{
+    struct fixture *f = prepare("");
+    int applied;
+
+    f->options.create = false;
+    CHECK_STATUS(STATUS_UNAVAILABLE, store_open(&f->options, &f->store, &f->err), &f->err);
+    check_has(f->err.message, "its schema is 0, this program needs 1; run `spendgate migrate`");
+    CHECK_STATUS(STATUS_OK, store_migrate(&f->options, &applied, &f->err), &f->err);
+    CHECK_INT("applied", 1, applied);
+    CHECK_STATUS(STATUS_OK, store_migrate(&f->options, &applied, &f->err), &f->err);
+    CHECK_INT("again", 0, applied);
+    open_store(f);
+    cluster_sql(&cluster, f->database, "INSERT INTO spendgate.schema_step VALUES (99)", NULL, 0);
+    CHECK_STATUS(STATUS_UNAVAILABLE, store_check(f->store, &f->err), &f->err);
+    check_has(f->err.message, "its schema is 99, this program knows 1; install the newer");
+    CHECK_STATUS(STATUS_UNAVAILABLE, store_migrate(&f->options, &applied, &f->err), &f->err);
+    CHECK_INT("nothing", 0, applied);
+    cluster_sql(&cluster, f->database, "DELETE FROM spendgate.schema_step WHERE number = 99", NULL,
+                0);
+    teardown(f);
+}
+
+static void
+check_refused_quietly(struct fixture *f, const char *url, enum status want)
+{
+    struct store *store;
+
+    f->options.url = url;
+    CHECK_STATUS(want, store_open(&f->options, &store, &f->err), &f->err);
+    CHECK_TRUE("none", store == NULL);
+    CHECK_TRUE("no password", strstr(f->err.message, "hunter2") == NULL);
+    f->options.url = f->url;
+}
+
+static void
+test_no_password_is_told_in_any_message(void)
+{
+    struct fixture *f = prepare("");
+    char url[512];
+    struct buf text;
+
+    cluster_sql(&cluster, f->database,
+                "DROP ROLE IF EXISTS with_password; "
+                "CREATE ROLE with_password LOGIN PASSWORD 'right'",
+                NULL, 0);
+    buf_init(&text, url, sizeof(url));
+    buf_add_format(&text, "postgresql://with_password:hunter2@/%s?host=%s", f->database,
+                   cluster.folder);
+    check_refused_quietly(f, url, STATUS_UNAVAILABLE);
+    check_has(f->err.message, "password authentication failed");
+    check_refused_quietly(f, "postgresql://u:hunter2%zz@127.0.0.1:1/x", STATUS_INVALID);
+    check_refused_quietly(f, "postgresql://u:hunter2@127.0.0.1:1/x?nonsense=hunter2",
+                          STATUS_INVALID);
+    check_refused_quietly(f, "postgresql://u:hunter2@127.0.0.1:1/x", STATUS_UNAVAILABLE);
+    check_refused_quietly(f, "postgresql://hunter2:hunter2@127.0.0.1:1/x", STATUS_UNAVAILABLE);
+    teardown(f);
+}
+
+static void
+test_several_hosts_find_the_one_that_writes(void)
+{
+    struct fixture *f = prepare("&connect_timeout=2&prepare=yes");
+    char url[512];
+    struct buf text;
+
+    buf_init(&text, url, sizeof(url));
+    buf_add_format(&text, "postgresql:///%s?host=%s,%s&port=1,5432&user=postgres", f->database,
+                   cluster.folder, cluster.folder);
+    f->options.url = url;
+    open_store(f);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("allow", f->verdict.allow);
+    f->options.url = f->url;
+    teardown(f);
+}
+
+/* ---- roles, partitions, keys ---------------------------------------------------------------- */
+
+static bool
+may(PGconn *conn, const char *sql)
+{
+    PGresult *result = PQexec(conn, sql);
+    bool done =
+        PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_TUPLES_OK;
+
+    PQclear(result);
+    return done;
+}
+
+static void
+test_the_programs_role_may_not_change_schema_charges_or_credits(void)
+{
+    struct fixture *f = prepare("");
+    char url[512];
+    struct buf text;
+    int64_t removed;
+    PGconn *conn;
+
+    open_store(f); /* as the owner: makes the schema and its roles */
+    store_close(f->store);
+    cluster_sql(&cluster, f->database,
+                "DROP ROLE IF EXISTS site; CREATE ROLE site LOGIN IN ROLE spendgate_app", NULL, 0);
+    buf_init(&text, url, sizeof(url));
+    buf_add_format(&text, "postgresql://site@/%s?host=%s", f->database, cluster.folder);
+    f->options.url = url;
+    f->options.create = false;
+    open_store(f);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    CHECK_INT("spent", CENT, spent(f));
+    CHECK_STATUS(STATUS_OK, store_prune(f->store, 1, NOON, &removed, &f->err), &f->err);
+    conn = PQconnectdb(url);
+    CHECK_TRUE("read", may(conn, "SELECT count(*) FROM spendgate.charge"));
+    CHECK_FALSE("update", may(conn, "UPDATE spendgate.charge SET amount_nanos = 0"));
+    CHECK_FALSE("delete", may(conn, "DELETE FROM spendgate.charge"));
+    CHECK_FALSE("credit", may(conn, "UPDATE spendgate.credit SET amount_nanos = 0"));
+    CHECK_FALSE("table", may(conn, "CREATE TABLE spendgate.x ()"));
+    CHECK_FALSE("drop", may(conn, "DROP TABLE spendgate.hold"));
+    CHECK_TRUE("report", may(conn, "SELECT 1"));
+    PQfinish(conn);
+    teardown(f);
+}
+
+static void
+test_a_charge_of_a_month_without_a_partition_is_kept_and_moved_by_prune(void)
+{
+    struct fixture *f = setup();
+    int64_t later = NOON + 800 * DAY, removed;
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "now", NOON), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "later", later), &f->err);
+    CHECK_INT("waits", 1, ask(f, "SELECT count(*) FROM spendgate.charge_default"));
+    CHECK_STATUS(STATUS_OK, store_prune(f->store, 0, later, &removed, &f->err), &f->err);
+    CHECK_INT("moved", 0, ask(f, "SELECT count(*) FROM spendgate.charge_default"));
+    CHECK_INT("kept", 2, ask(f, "SELECT count(*) FROM spendgate.charge"));
+    CHECK_INT("in its month", 1, ask(f, "SELECT count(*) FROM spendgate.charge_2029_01"));
+    teardown(f);
+}
+
+static void
+post_one_key(struct fixture *f)
+{
+    if (store_open(&f->options, &f->store, &f->err) != STATUS_OK)
+        _exit(1);
+    for (int i = 0; i < 20; i++) {
+        char key[16];
+        struct buf text;
+
+        buf_init(&text, key, sizeof(key));
+        buf_add_format(&text, "k%d", i);
+        if (spend(f, NULL, key, NOON) != STATUS_OK ||
+            (f->result.outcome != OUTCOME_DONE && f->result.outcome != OUTCOME_REPLAYED)) {
+            printf("child: %s, outcome %d\n", f->err.message, (int)f->result.outcome);
+            _exit(2);
+        }
+    }
+    store_close(f->store);
+    _exit(0);
+}
+
+static void
+test_i4_eight_processes_with_the_same_keys_make_one_charge_each(void)
+{
+    struct fixture *f = setup();
+    int status;
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    store_close(f->store);
+    f->store = NULL;
+    fflush(stdout);
+    for (int i = 0; i < 8; i++) {
+        if (fork() == 0)
+            post_one_key(f);
+    }
+    for (int i = 0; i < 8; i++) {
+        CHECK_TRUE("child", wait(&status) > 0);
+        CHECK_INT("exit", 0, status);
+    }
+    open_store(f);
+    CHECK_INT("charges", 20, ask(f, "SELECT count(*) FROM spendgate.charge"));
+    CHECK_INT("spent", 20 * CENT, spent(f));
+    teardown(f);
+}
+
+int
+main(void)
+{
+    const struct check_test tests[] = {
+        CHECK_TEST(test_an_admission_that_writes_is_two_round_trips_and_one_that_reads_is_one),
+        CHECK_TEST(test_the_clock_is_the_databases),
+        CHECK_TEST(test_i10_without_its_server_a_store_refuses_until_it_is_back),
+        CHECK_TEST(test_i3_a_charge_that_was_answered_survives_a_crash_of_the_server),
+        CHECK_TEST(test_a_session_that_the_server_closed_while_idle_is_replaced),
+        CHECK_TEST(test_a_session_killed_between_load_and_commit_records_once),
+        CHECK_TEST(test_i4_a_commit_whose_answer_was_lost_is_settled_by_its_key),
+        CHECK_TEST(test_a_lost_answer_without_a_key_is_told_as_unknown),
+        CHECK_TEST(test_a_settlement_whose_answer_was_lost_is_settled_by_its_hold),
+        CHECK_TEST(test_an_admission_whose_answer_was_lost_is_no_allow),
+        CHECK_TEST(test_a_batch_that_lost_its_session_is_not_acknowledged),
+        CHECK_TEST(test_a_row_that_stays_locked_ends_the_wait),
+        CHECK_TEST(test_a_text_that_is_not_utf8_is_refused_and_records_nothing),
+        CHECK_TEST(test_an_unknown_schema_is_refused_with_the_command_to_run),
+        CHECK_TEST(test_no_password_is_told_in_any_message),
+        CHECK_TEST(test_several_hosts_find_the_one_that_writes),
+        CHECK_TEST(test_the_programs_role_may_not_change_schema_charges_or_credits),
+        CHECK_TEST(test_a_charge_of_a_month_without_a_partition_is_kept_and_moved_by_prune),
+        CHECK_TEST(test_i4_eight_processes_with_the_same_keys_make_one_charge_each),
+    };
+    int code;
+
+    if (!cluster_make(&cluster))
+        return NOT_HERE;
+    cluster_start(&cluster);
+    code = check_main("store_postgres", tests, CHECK_COUNT(tests));
+    cluster_remove(&cluster);
+    return code;
+}
