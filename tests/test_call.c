@@ -122,16 +122,16 @@ test_idempotency_key_is_1_to_255_visible_ascii(void)
 
     memset(key, '~', sizeof(key));
     key[255] = '\0';
-    CHECK_TRUE("255", call_key_valid(key));
+    CHECK_TRUE("255", idempotency_key_valid(key));
     key[255] = '~';
     key[256] = '\0';
-    CHECK_FALSE("256", call_key_valid(key));
-    CHECK_TRUE("1", call_key_valid("!"));
-    CHECK_FALSE("0", call_key_valid(""));
-    CHECK_FALSE("space", call_key_valid("a b"));
-    CHECK_FALSE("control", call_key_valid("a\n"));
-    CHECK_FALSE("delete", call_key_valid("a\x7f"));
-    CHECK_FALSE("not ASCII", call_key_valid("\xc3\xa9"));
+    CHECK_FALSE("256", idempotency_key_valid(key));
+    CHECK_TRUE("1", idempotency_key_valid("!"));
+    CHECK_FALSE("0", idempotency_key_valid(""));
+    CHECK_FALSE("space", idempotency_key_valid("a b"));
+    CHECK_FALSE("control", idempotency_key_valid("a\n"));
+    CHECK_FALSE("delete", idempotency_key_valid("a\x7f"));
+    CHECK_FALSE("not ASCII", idempotency_key_valid("\xc3\xa9"));
 }
 
 /* Two lists of members give different texts even where their bytes run together the same. */

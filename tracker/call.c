@@ -242,25 +242,6 @@ call_account(const struct call *call, struct refusal *refusal)
 }
 
 void
-call_read_account(const struct fields *fields, const char *name, const char *prefix,
-                  char out[ACCOUNT_NAME_SIZE], struct refusal *refusal)
-{
-    const char *text = fields_text(fields, name, refusal);
-    char storage[ACCOUNT_NAME_SIZE];
-    struct buf account;
-
-    out[0] = '\0';
-    if (text == NULL || *text == '\0')
-        return;
-    buf_init(&account, storage, sizeof(storage));
-    buf_add(&account, prefix);
-    buf_add(&account, text);
-    if (buf_failed(&account) || !account_name_valid(buf_text(&account)) ||
-        !text_copy(out, ACCOUNT_NAME_SIZE, text))
-        refusal_set(refusal, 404, "unknown_account", "%s: there is no such account", name);
-}
-
-void
 call_actor_read(const struct call *call, const struct fields *fields, struct call_actor *out,
                 struct refusal *refusal)
 {
@@ -278,18 +259,6 @@ call_id(const struct call *call, const char *code, struct refusal *refusal)
     return "";
 }
 
-bool
-call_key_valid(const char *key)
-{
-    size_t length = strlen(key);
-
-    for (size_t i = 0; i < length; i++) {
-        if (key[i] < 0x21 || key[i] > 0x7e)
-            return false;
-    }
-    return length >= 1 && length < IDEMPOTENCY_KEY_SIZE;
-}
-
 void
 call_idempotency(const struct call *call, const struct fields *fields, struct idempotency *out,
                  struct refusal *refusal)
@@ -303,44 +272,12 @@ call_idempotency(const struct call *call, const struct fields *fields, struct id
     out->key = member != NULL ? member : header;
     if (out->key == NULL)
         return;
-    if (!call_key_valid(out->key) || (header != NULL && !call_key_valid(header)))
-        refusal_set(refusal, 400, "invalid_field", CALL_KEY_PROBLEM, IDEMPOTENCY_KEY_SIZE - 1);
+    if (!idempotency_key_valid(out->key) || (header != NULL && !idempotency_key_valid(header)))
+        refusal_set(refusal, 400, "invalid_field", IDEMPOTENCY_KEY_PROBLEM,
+                    IDEMPOTENCY_KEY_SIZE - 1);
     else if (header != NULL && strcmp(out->key, header) != 0)
         refusal_set(refusal, 400, "invalid_field",
                     "idempotency_key: the member and the header differ");
-}
-
-void
-fingerprint_init(struct fingerprint *fingerprint, const char *call)
-{
-    buf_init(&fingerprint->text, fingerprint->storage, sizeof(fingerprint->storage));
-    fingerprint_add(fingerprint, "call", call);
-}
-
-void
-fingerprint_add(struct fingerprint *fingerprint, const char *name, const char *value)
-{
-    /* No text holds a NUL, so that two different lists of members never give the same bytes. */
-    buf_add_bytes(&fingerprint->text, name, strlen(name) + 1);
-    buf_add_bytes(&fingerprint->text, value, strlen(value) + 1);
-}
-
-void
-fingerprint_add_int(struct fingerprint *fingerprint, const char *name, int64_t value)
-{
-    char text[24];
-
-    (void)snprintf(text, sizeof(text), "%" PRId64, value);
-    fingerprint_add(fingerprint, name, text);
-}
-
-void
-fingerprint_take(const struct fingerprint *fingerprint, uint8_t out[SHA256_BYTES])
-{
-    /* The sizes of the members bound the text; a cut one would make different requests look equal.
-     */
-    assert(!buf_failed(&fingerprint->text));
-    crypto_sha256(fingerprint->text.data, fingerprint->text.length, out);
 }
 
 void

@@ -13,12 +13,14 @@
 
 #include "common/account_json.h"
 #include "common/buf.h"
+#include "common/fields.h"
+#include "common/idempotency.h"
 #include "common/ledger.h"
 #include "common/request.h"
 #include "common/settings.h"
 #include "common/store.h"
 
-#include "tracker/fields.h"
+#include "common/fields.h"
 #include "tracker/respond.h"
 
 #define TRACKER_BODY_MAX (1024 * 1024)
@@ -85,10 +87,6 @@ extern const char *const call_no_names[];
 void call_query(struct call *call, struct fields *fields, struct refusal *refusal);
 /* The path's account name; "" and 404 unknown_account when it cannot be one. */
 const char *call_account(const struct call *call, struct refusal *refusal);
-/* A member that names an account, without `prefix` ("key:" or ""); "" when it is not there or
- * empty. What cannot be a name is an unknown account: 404. */
-void call_read_account(const struct fields *fields, const char *name, const char *prefix,
-                       char out[ACCOUNT_NAME_SIZE], struct refusal *refusal);
 /* Who changes something, and why: the token's name, and the member `note`. */
 struct call_actor {
     struct actor actor; /* its note is NULL for "" */
@@ -107,21 +105,6 @@ const char *call_id(const struct call *call, const char *code, struct refusal *r
  */
 void call_idempotency(const struct call *call, const struct fields *fields, struct idempotency *out,
                       struct refusal *refusal);
-
-bool call_key_valid(const char *key); /* 1..255 visible ASCII */
-#define CALL_KEY_PROBLEM "idempotency_key: has to be 1 to %d visible ASCII characters"
-
-/* The text that a fingerprint is made of: the call and its parsed members, in an order of our own.
- */
-#define FINGERPRINT_TEXT_SIZE 8192
-struct fingerprint {
-    struct buf text;
-    char storage[FINGERPRINT_TEXT_SIZE];
-};
-void fingerprint_init(struct fingerprint *fingerprint, const char *call);
-void fingerprint_add(struct fingerprint *fingerprint, const char *name, const char *value);
-void fingerprint_add_int(struct fingerprint *fingerprint, const char *name, int64_t value);
-void fingerprint_take(const struct fingerprint *fingerprint, uint8_t out[SHA256_BYTES]);
 
 /* Answer 200 with the bytes of the store (a reply_writer's, now or at an earlier time). */
 void call_reply(struct call *call, const struct result *result, const struct buf *reply);

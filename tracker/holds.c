@@ -59,8 +59,8 @@ place_parse(const struct fields *fields, struct hold_post *out, struct refusal *
                                          "ttl",     "idempotency_key", NULL };
 
     *out = (struct hold_post){ .ttl_us = 0 };
-    call_read_account(fields, "subject", "", out->subject, refusal);
-    call_read_account(fields, "key_id", "key:", out->key_id, refusal);
+    fields_account(fields, "subject", "", out->subject, refusal);
+    fields_account(fields, "key_id", "key:", out->key_id, refusal);
     if (out->subject[0] == '\0')
         refusal_set(refusal, 400, "missing_field", "subject: is needed");
     out->amount_nanos = fields_money_required(fields, "amount_usd", refusal);

@@ -13,13 +13,12 @@
 
 #include "common/buf.h"
 #include "common/error.h"
-#include "common/ledger.h"
+#include "common/refusal.h"
 #include "common/request.h"
 
 #define ANSWER_BODY_MAX (64 * 1024 * 1024) /* a batch of 1,000 with the longest replies fits */
 #define ANSWER_KEEP_MAX (1024 * 1024)      /* storage kept from one request to the next */
 #define REQUEST_ID_SIZE 65
-#define REFUSAL_ITEM_SIZE 8192 /* fits any refusal as JSON, with its NUL */
 
 struct answer {
     int http_status;          /* 0: nothing was decided yet */
@@ -41,31 +40,6 @@ void answer_add_text(struct answer *answer, const char *text);
 void answer_add_buf(struct answer *answer,
                     const struct buf *buf); /* a failed buf fails the answer */
 
-/* Why a call was refused. The first reason stays; all-zero is none. */
-struct refusal {
-    int http_status;  /* 0: none */
-    const char *code; /* static storage */
-    char message[ERROR_MESSAGE_SIZE];
-    int64_t retry_after_s;
-    const char *challenge;
-    bool logged; /* the line of its cause says more than one of its own */
-    /* A denial of the ledger: its numbers become extra members. */
-    const struct verdict *verdict;
-};
-
-/* Note a refusal unless there is one already. A message that is too long is cut. */
-void refusal_set(struct refusal *refusal, int http_status, const char *code, const char *format,
-                 ...) PRINTF_LIKE(4, 5);
-static inline bool
-refused(const struct refusal *refusal)
-{
-    return refusal->http_status != 0;
-}
-
-/* The refusal as one JSON object; with `item` it begins with "status", as an element of a batch
- * does. */
-void refusal_write(struct buf *out, const struct refusal *refusal, const char *request_id,
-                   bool item);
 /* Replace the answer by this refusal. */
 void answer_refuse(struct answer *answer, const struct refusal *refusal, const char *request_id);
 

@@ -7,7 +7,7 @@
 #include "tracker/accounts.h"
 #include "tracker/budgets.h"
 #include "tracker/charges.h"
-#include "tracker/form.h"
+#include "common/form.h"
 #include "tracker/health.h"
 #include "tracker/holds.h"
 #include "tracker/spend.h"
@@ -284,7 +284,7 @@ make_request_id(struct call *call)
     struct buf id;
 
     /* Behind the authorizer its id is used, so that both log lines can be found together. */
-    if (given != NULL && call_key_valid(given) &&
+    if (given != NULL && idempotency_key_valid(given) &&
         text_copy(call->request_id, sizeof(call->request_id), given))
         return;
     crypto_random(random, sizeof(random));

@@ -101,8 +101,9 @@ webhook_verify(const struct secret *secret, const struct webhook_headers *header
 
     if (!decode_secret(secret, key, sizeof(key), &key_length))
         check = WEBHOOK_NO_SECRET;
-    else if (headers->id != NULL && call_key_valid(headers->id) && headers->timestamp != NULL &&
-             headers->signatures != NULL && is_recent(headers->timestamp, now_us) &&
+    else if (headers->id != NULL && idempotency_key_valid(headers->id) &&
+             headers->timestamp != NULL && headers->signatures != NULL &&
+             is_recent(headers->timestamp, now_us) &&
              sign(key, key_length, headers, body, length, want) &&
              any_signature_is(headers->signatures, want))
         check = WEBHOOK_SIGNED;

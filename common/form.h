@@ -4,8 +4,8 @@
  * place. Strict: a malformed escape, a NUL, text that is not UTF-8, a name that comes twice are
  * refused. Source: WHATWG URL standard, section 5.1, but nothing is repaired; contract, section 5.
  */
-#ifndef SPENDGATE_TRACKER_FORM_H
-#define SPENDGATE_TRACKER_FORM_H
+#ifndef SPENDGATE_FORM_H
+#define SPENDGATE_FORM_H
 
 #include <stdbool.h>
 #include <stddef.h>

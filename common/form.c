@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tracker/form.h"
+#include "common/form.h"
 
 #include "common/buf.h"
 #include "common/crypto.h"

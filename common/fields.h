@@ -4,8 +4,8 @@
  * with a check for each kind of value. A JSON null counts as not given. A getter notes the first
  * problem in its refusal and answers as if the member were not there. Source: contract, section 5.
  */
-#ifndef SPENDGATE_TRACKER_FIELDS_H
-#define SPENDGATE_TRACKER_FIELDS_H
+#ifndef SPENDGATE_FIELDS_H
+#define SPENDGATE_FIELDS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,9 +13,10 @@
 
 #include "common/buf.h"
 #include "common/json.h"
+#include "common/ledger.h"
 
-#include "tracker/form.h"
-#include "tracker/respond.h"
+#include "common/form.h"
+#include "common/refusal.h"
 
 struct fields {
     struct json *root;         /* owned; NULL for a form or nothing */
@@ -63,5 +64,9 @@ void fields_object(const struct fields *fields, const char *name, struct buf *ou
 /* Append tags, comma separated: an array of texts, or one text that is comma separated already. */
 void fields_tags(const struct fields *fields, const char *name, struct buf *out,
                  struct refusal *refusal);
+/* A member that names an account, without `prefix` ("key:" or ""); "" when it is not there or
+ * empty. What cannot be a name is an unknown account: 404. */
+void fields_account(const struct fields *fields, const char *name, const char *prefix,
+                    char out[ACCOUNT_NAME_SIZE], struct refusal *refusal);
 
 #endif

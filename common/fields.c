@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tracker/fields.h"
+#include "common/fields.h"
 
 #include "common/money.h"
 
@@ -284,4 +284,23 @@ fields_tags(const struct fields *fields, const char *name, struct buf *out, stru
     if (buf_failed(out))
         refusal_set(refusal, 400, "invalid_field", "%s: longer than %zu bytes together", name,
                     out->size - 1);
+}
+
+void
+fields_account(const struct fields *fields, const char *name, const char *prefix,
+               char out[ACCOUNT_NAME_SIZE], struct refusal *refusal)
+{
+    const char *text = fields_text(fields, name, refusal);
+    char storage[ACCOUNT_NAME_SIZE];
+    struct buf account;
+
+    out[0] = '\0';
+    if (text == NULL || *text == '\0')
+        return;
+    buf_init(&account, storage, sizeof(storage));
+    buf_add(&account, prefix);
+    buf_add(&account, text);
+    if (buf_failed(&account) || !account_name_valid(buf_text(&account)) ||
+        !text_copy(out, ACCOUNT_NAME_SIZE, text))
+        refusal_set(refusal, 404, "unknown_account", "%s: there is no such account", name);
 }
