@@ -100,6 +100,14 @@ unit_tests() {
     count "$name" "$p" "$f" $((SECONDS - begin))
 }
 
+# Branch coverage of the money rules; of the tree only what that needs is built.
+branch_coverage() {
+    local folder=$top/build/coverage
+    mkdir -p "$folder" &&
+        { [ -e "$folder/Makefile" ] || (cd "$folder" && "$top/configure" -q CC=gcc --enable-coverage); } &&
+        make -C "$folder" -j "$(nproc)" coverage
+}
+
 # One end-to-end test file: its "ok" and "not ok" lines. A file that ends badly without a "not ok" counts as a failure.
 end_to_end() {
     local name=$1 folder=$2 file=$3 begin=$SECONDS p f log status
@@ -136,6 +144,7 @@ fi
 step "build with gcc" build "$top/build/gcc" CC=gcc && {
     unit_tests unit "$top/build/gcc"
     step "lint" make -C "$top/build/gcc" lint
+    step "branch coverage" branch_coverage
 }
 step "build with clang" build "$top/build/clang" CC=clang &&
     step "build the tests with clang" make -C "$top/build/clang" -j "$(nproc)" check TESTS=

@@ -507,6 +507,7 @@ rates_take(struct ledger *ledger, int64_t now_us)
     for (size_t i = 0; i < ledger->rate_count; i++) {
         struct rate_row *row = &ledger->rates[i];
 
+        /* untaken: a rate that refuses does not get here, rates_allow has asked them all */
         if (row->rate.count > 0 && rate_take(&row->rate, &row->tat_ns, now_us, &retry_after_us))
             row->changed = true;
     }

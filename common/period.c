@@ -90,15 +90,14 @@ period_timezone_known(const char *name)
 {
     const char *folder = getenv("TZDIR");
     char path[PATH_MAX], magic[sizeof(ZONE_MAGIC) - 1];
-    int fd, length;
+    int fd;
     ssize_t got;
 
     if (!zone_name_valid(name))
         return false;
     if (folder == NULL || folder[0] == '\0')
         folder = ZONE_FOLDER;
-    length = snprintf(path, sizeof(path), "%s/%s", folder, name);
-    if (length < 0 || (size_t)length >= sizeof(path))
+    if ((size_t)snprintf(path, sizeof(path), "%s/%s", folder, name) >= sizeof(path))
         return false;
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -165,8 +164,9 @@ offset_at(const struct zone *zone, int64_t t)
 
     if (zone->utc)
         return 0;
+    /* untaken: fails only for years beyond an int, and the caller has checked the range */
     if (localtime_r(&clock_time, &tm) == NULL)
-        abort(); /* only years beyond an int; the caller has checked the range */
+        abort();
     return tm.tm_gmtoff;
 }
 
@@ -211,8 +211,9 @@ date_of(int64_t day)
     time_t clock_time = (time_t)(day * DAY_SECONDS);
     struct tm tm;
 
+    /* untaken: as in offset_at */
     if (gmtime_r(&clock_time, &tm) == NULL)
-        abort(); /* as in offset_at */
+        abort();
     return tm;
 }
 

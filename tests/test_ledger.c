@@ -810,6 +810,11 @@ test_admit_without_a_plan_goes_by_hand_set_limits(void)
     CHECK_STRING("none noted", "", ledger.accounts[SUBJECT].plan);
     ledger_admit(&ledger, &event, NOW, &verdict);
     CHECK_INT("refused", REASON_BUDGET, verdict.reason);
+    ledger.lines[0].base_limit_nanos = 11;
+    event.hold_nanos = 0;
+    ledger_admit(&ledger, &event, NOW, &verdict);
+    CHECK_TRUE("one is left", verdict.allow);
+    CHECK_FALSE("and nothing asks for a hold", verdict.hold_placed);
 }
 
 static void
