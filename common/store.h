@@ -2,7 +2,7 @@
 /*
  * Where money is kept. Every function here is one transaction: it loads the rows an event needs,
  * lets ledger.h decide, and writes the changed rows back. Nothing above this header knows which
- * database is behind it; the split between the shared part (store.c) and a backend is
+ * database is behind it; the split between the shared part and a backend is
  * store_backend.h. Source: design document, sections 4 and 5.
  *
  * Errors of every function: STATUS_BUSY (a bounded wait for a lock ended), STATUS_UNAVAILABLE (the

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a database has to do for store.c: rows in, rows out. store.c decides when a transaction
- * begins, asks ledger.h what changes, and hands the changed rows back; a backend knows no money
- * rule. Everything above store.c uses store.h.
+ * What a database has to do for the part that all stores share (store_internal.h): rows in, rows
+ * out. The shared part decides when a transaction begins, asks ledger.h what changes, and hands the
+ * changed rows back; a backend knows no money rule. Everything else uses store.h.
  *
  * Shape. Reads are coarse: one `load` brings everything an admission or a settlement needs. Writes
  * are fine-grained and need no answer, so a backend over a network may queue them and send them
@@ -12,8 +12,8 @@
  * commit.
  *
  * Functions take the backend first and return an enum status with a message. After an error inside
- * a transaction store.c calls `rollback` and nothing else. Source: design document, sections 4
- * and 5.
+ * a transaction the shared part calls `rollback` and nothing else. Source: design document,
+ * sections 4 and 5.
  */
 #ifndef SPENDGATE_STORE_BACKEND_H
 #define SPENDGATE_STORE_BACKEND_H

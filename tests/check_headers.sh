@@ -55,8 +55,12 @@ door 'curl/' authorizer/clerk_http.c
 door 'json-c/' common/json.c
 door 'openssl/' common/crypto.c
 door 'libpq-fe\.h' common/store_postgres.h
-verdict "store_postgres.h, which includes it, stays with the backend" "$(find admin authorizer common tracker \
-    -name '*.[ch]' ! -name 'store_postgres*' -exec grep -Hn '# *include "common/store_postgres.h"' {} +)"
-door 'sqlite3\.h' common/store_sqlite.c common/sqlite_vfs.c authorizer/verification_cache.c
+for backend in store_postgres store_sqlite; do
+    verdict "$backend.h, which includes its library, stays with the backend" "$(find admin authorizer common tracker \
+        -name '*.[ch]' ! -name "$backend*" -exec grep -Hn "# *include \"common/$backend.h\"" {} +)"
+done
+verdict "store_internal.h stays with the shared part of the store" "$(find admin authorizer common tracker \
+    -name '*.[ch]' ! -path 'common/store*' -exec grep -Hn '# *include "common/store_internal.h"' {} +)"
+door 'sqlite3\.h' common/store_sqlite.h common/sqlite_vfs.c authorizer/verification_cache.c
 
 conclude check_headers

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is past keeping goes.
+ */
+#include "common/store_sqlite.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "common/buf.h"
+#include "common/log.h"
+
+#include "common/banned.h"
+
+#define PRUNE_PIECE 500
+#define PRUNE_FOUND_MAX 50000 /* rows looked up at once */
+#define ADMISSION_SWEEP \
+    1024 /* admissions noted by one process before it removes those that are over */
+
+/*
+ * What may go is found without a lock, into a table of this connection, and removed in short
+ * pieces. A row that is found stays removable: all of them only get older. Order matters: charges
+ * go once no period row contains them, refunds before their charge, holds after their charge. ?1 is
+ * the step's own time.
+ */
+enum prune_step {
+    PRUNE_ADMISSIONS,
+    PRUNE_REPLIES,
+    PRUNE_EVENTS,
+    PRUNE_PERIODS,
+    PRUNE_CHARGES,
+    PRUNE_HOLDS
+};
+
+static const struct {
+    const char *find, *remove;
+} prune_sql[] = {
+    [PRUNE_ADMISSIONS] = { "SELECT key, NULL FROM admission WHERE expires_us <= ?1 AND "
+                           "NOT " ADMISSION_HOLD_LIVES,
+                           "DELETE FROM admission WHERE key IN (SELECT a FROM doomed WHERE id <= "
+                           "?1)" },
+    [PRUNE_REPLIES] = { "SELECT scope, key FROM idempotency WHERE created_us < ?1",
+                        "DELETE FROM idempotency WHERE (scope, key) IN (SELECT a, b FROM doomed "
+                        "WHERE id <= ?1)" },
+    [PRUNE_EVENTS] = { "SELECT id, NULL FROM event WHERE told_us <> 0 AND created_us < ?1",
+                       "DELETE FROM event WHERE id IN (SELECT a FROM doomed WHERE id <= ?1)" },
+    [PRUNE_PERIODS] = { "SELECT budget_id, start_us FROM budget_period WHERE end_us <= ?1 "
+                        "AND held_nanos = 0",
+                        "DELETE FROM budget_period WHERE (budget_id, start_us) IN (SELECT a, b "
+                        "FROM doomed WHERE id <= ?1) AND held_nanos = 0" },
+    [PRUNE_CHARGES] = { "SELECT c.id, NULL FROM charge c WHERE c.at_us < ?1 AND c.created_us < ?1 "
+                        "AND NOT EXISTS (SELECT 1 FROM charge r WHERE r.refund_of = c.id "
+                        "AND r.refund_of <> 0) AND NOT EXISTS (SELECT 1 FROM chain_account m "
+                        "JOIN budget b ON b.id > m.account_id * 256 AND b.id < m.account_id * 256 "
+                        "+ 256 "
+                        "JOIN budget_period p ON p.budget_id = b.id AND p.start_us <= c.at_us "
+                        "AND p.end_us > c.at_us WHERE m.chain_id = c.chain_id)",
+                        "DELETE FROM charge WHERE id IN (SELECT a FROM doomed WHERE id <= ?1)" },
+    [PRUNE_HOLDS] = { "SELECT h.id, NULL FROM hold h WHERE h.state <> 0 AND h.expires_us < ?1 "
+                      "AND NOT EXISTS (SELECT 1 FROM charge c WHERE c.id IN (h.charge_id, "
+                      "h.expiry_charge_id))",
+                      "DELETE FROM hold WHERE state <> 0 AND id IN (SELECT a FROM doomed "
+                      "WHERE id <= ?1)" },
+};
+
+/* One statement of its own with at most two numbers; `*changed` is the rows it changed. */
+static enum status
+run_once(struct sqlite_store *s, const char *sql, int64_t first, int64_t second, int64_t *changed,
+         struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL);
+    enum status status;
+
+    if (rc == SQLITE_OK) {
+        sqlite3_bind_int64(stmt, 1, first);
+        if (sqlite3_bind_parameter_count(stmt) > 1)
+            sqlite3_bind_int64(stmt, 2, second);
+        status = sqlite_run(s, stmt, "prune", err);
+    } else {
+        status = sqlite_failed(s, rc, "prune", err);
+    }
+    *changed = status == STATUS_OK ? sqlite3_changes64(s->db) : 0;
+    sqlite3_finalize(stmt);
+    return status;
+}
+
+static enum status
+find_doomed(struct sqlite_store *s, enum prune_step step, int64_t time_us, int64_t *count,
+            struct error *err)
+{
+    char text[1024];
+    struct buf sql;
+    enum status status =
+        sqlite_execute(s,
+                       "CREATE TEMP TABLE IF NOT EXISTS doomed (id INTEGER PRIMARY KEY, a, b);"
+                       "DELETE FROM doomed",
+                       "prune", err);
+
+    *count = 0;
+    buf_init(&sql, text, sizeof(text));
+    buf_add_format(&sql, "INSERT INTO doomed (a, b) %s LIMIT ?2", prune_sql[step].find);
+    assert(!buf_failed(&sql));
+    return status == STATUS_OK ? run_once(s, text, time_us, PRUNE_FOUND_MAX, count, err) : status;
+}
+
+/* Remove what was found, one short transaction per piece. */
+static enum status
+remove_doomed(struct sqlite_store *s, enum prune_step step, int64_t count, int64_t *removed,
+              struct error *err)
+{
+    enum status status = STATUS_OK;
+    int64_t changed;
+
+    for (int64_t done = 0; done < count && status == STATUS_OK; done += PRUNE_PIECE) {
+        status = sqlite_begin(&s->base, STORE_WRITE, err);
+        if (status != STATUS_OK)
+            return status;
+        status = run_once(s, prune_sql[step].remove, done + PRUNE_PIECE, 0, &changed, err);
+        *removed += changed;
+        if (status == STATUS_OK)
+            status = run_once(s, "DELETE FROM doomed WHERE id <= ?1", done + PRUNE_PIECE, 0,
+                              &changed, err);
+        if (status != STATUS_OK) {
+            sqlite_rollback(&s->base);
+            return status;
+        }
+        status = sqlite_commit(&s->base, false, err);
+    }
+    return status;
+}
+
+static enum status
+prune_step(struct sqlite_store *s, enum prune_step step, int64_t time_us, int64_t *removed,
+           struct error *err)
+{
+    int64_t count;
+    enum status status;
+
+    do {
+        status = find_doomed(s, step, time_us, &count, err);
+        if (status == STATUS_OK && count > 0)
+            status = remove_doomed(s, step, count, removed, err);
+    } while (status == STATUS_OK && count == PRUNE_FOUND_MAX);
+    return status;
+}
+
+/* From here on a period row that is missing before `time_us` is no contradiction. */
+static enum status
+note_pruned(struct sqlite_store *s, int64_t time_us, struct error *err)
+{
+    int64_t changed;
+    enum status status = sqlite_begin(&s->base, STORE_WRITE, err);
+
+    if (status != STATUS_OK)
+        return status;
+    status = run_once(s, "UPDATE counter SET value = max(value, ?1) WHERE name = 'pruned_until_us'",
+                      time_us, 0, &changed, err);
+    if (status == STATUS_OK)
+        return sqlite_commit(&s->base, false, err);
+    sqlite_rollback(&s->base);
+    return status;
+}
+
+enum status
+sqlite_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_us, int64_t now_us,
+             int64_t *removed, struct error *err)
+{
+    struct sqlite_store *s = sqlite_of(backend);
+    int64_t oldest_us = older_than_us < keep_us ? older_than_us : keep_us;
+    enum status status = prune_step(s, PRUNE_ADMISSIONS, now_us, removed, err);
+
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_REPLIES, keep_us, removed, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_EVENTS, keep_us, removed, err);
+    if (status != STATUS_OK || older_than_us == 0)
+        return status;
+    status = note_pruned(s, older_than_us, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_PERIODS, older_than_us, removed, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
+    if (status == STATUS_OK) /* once more: the charges whose refunds have just gone */
+        status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
+    return status == STATUS_OK ? prune_step(s, PRUNE_HOLDS, oldest_us, removed, err) : status;
+}
+
+enum status
+sqlite_pruned_until(struct store_backend *backend, int64_t *out, struct error *err)
+{
+    return sqlite_pragma_int(sqlite_of(backend),
+                             "SELECT value FROM counter WHERE name = 'pruned_until_us'", out, err);
+}
+
+void
+sqlite_after(struct store_backend *backend)
+{
+    struct sqlite_store *s = sqlite_of(backend);
+    struct error err;
+    int64_t removed = 0;
+
+    if (s->in_transaction || s->batch)
+        return;
+    if (s->admissions_written >= ADMISSION_SWEEP) {
+        s->admissions_written = 0;
+        if (prune_step(s, PRUNE_ADMISSIONS, s->now_us, &removed, &err) != STATUS_OK)
+            log_failure("store_after", &err, NULL);
+    }
+    if (s->wal_frames > CHECKPOINT_FRAMES)
+        sqlite_checkpoint_if_alone(s);
+}
