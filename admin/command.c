@@ -128,6 +128,11 @@ const struct command commands[] = {
       "The request need not have happened, and nothing is recorded. Give --path and --subject or "
       "--key-id.\n"
       "The credential is taken as verified. Exits 0 for an allow and 1 for a denial." },
+    { "spool", "replay", "DIR", 1, 1, WITH(JSON), NEED_SETTINGS, run_spool_replay,
+      "record the posts that clients could not deliver",
+      "Each counts once, however often and from how many places this is run. What cannot be "
+      "recorded is kept,\n"
+      "and the exit code is 1." },
     { "prune", NULL, "", 0, 0, WITH(OLDER_THAN) | WITH(JSON), NEED_STORE, run_prune,
       "remove what is past its promised time",
       "Idempotency keys, delivered events and the like; with --older-than also settled holds and "
@@ -533,8 +538,8 @@ open_settings(struct admin *admin)
     return USAGE;
 }
 
-static int
-open_store(struct admin *admin)
+int
+command_open_store(struct admin *admin)
 {
     struct store_options options;
     char folder[FILE_PATH_SIZE];
@@ -561,7 +566,7 @@ open_and_run(struct admin *admin)
     if (admin->command->need >= NEED_SETTINGS)
         code = open_settings(admin);
     if (code == DONE && admin->command->need >= NEED_STORE)
-        code = open_store(admin);
+        code = command_open_store(admin);
     if (code == DONE)
         code = admin->command->run(admin);
     if (admin->store != NULL)

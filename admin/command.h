@@ -119,6 +119,10 @@ void command_who(char out[NAME_SIZE]);
  * folder), STATUS_IO.
  */
 enum status command_become_owner(const char *folder, struct error *err) MUST_CHECK;
+/* Open the store as the settings and the command's need say; admin->now_us is then its clock. A
+ * command that needs no store to begin with may do this later, and it is closed for it. Returns an
+ * exit code. */
+int command_open_store(struct admin *admin);
 /* The folder of the SQLite file in `url`; false when `url` is no SQLite store. */
 bool command_store_folder(const char *url, char out[FILE_PATH_SIZE]) MUST_CHECK;
 void command_store_options(const struct settings *settings, bool create, struct store_options *out);
@@ -164,5 +168,6 @@ int run_report(struct admin *admin);
 int run_verify(struct admin *admin);
 int run_explain(struct admin *admin);
 int run_prune(struct admin *admin);
+int run_spool_replay(struct admin *admin);
 
 #endif

@@ -22,15 +22,21 @@ final class Spool
     }
 
     /**
-     * @param array<string,mixed> $post
+     * The post goes in byte for byte as it was sent: encoding it anew could write a number in
+     * another way, and the tracker would take it for another post.
+     *
+     * @param string $json the body, a JSON object
      * @throws TrackerException when the post could not be written
      */
-    public function append(array $post): string
+    public function append(string $path, string $tokenDigest, string $json): string
     {
-        $text = json_encode($post, JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE);
-        if ($text === false) {
-            throw new TrackerException('spool', 'the post is not valid UTF-8: ' . json_last_error_msg(), 0);
-        }
+        $text = sprintf(
+            '{"version":1,"path":"%s","token_sha256":"%s","spooled_at":"%s","body":%s}',
+            $path,
+            $tokenDigest,
+            gmdate('Y-m-d\TH:i:s\Z'),
+            $json
+        );
         $name = sprintf('%s/%d-%s', $this->directory, time(), bin2hex(random_bytes(8)));
         $file = @fopen($name . '.tmp', 'x');
         if ($file === false) {

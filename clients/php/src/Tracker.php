@@ -215,12 +215,7 @@ final class Tracker
             throw self::refusal($status, $body, $json);
         }
         try {
-            $this->spool->append([
-                'version' => 1,
-                'path' => '/v1/spend',
-                'token_sha256' => $this->transport->tokenDigest(),
-                'body' => json_decode($json),
-            ]);
+            $this->spool->append('/v1/spend', $this->transport->tokenDigest(), $json);
         } catch (TrackerException $failure) {
             // the last place where the money is written down
             throw new TrackerException($failure->getError(), $failure->getMessage() . '; not delivered: ' . $json, 0);

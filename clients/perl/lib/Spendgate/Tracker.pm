@@ -11,6 +11,7 @@ use Fcntl qw(O_WRONLY O_CREAT O_EXCL O_RDONLY);
 use HTTP::Tiny;
 use IO::Handle;
 use JSON::PP;
+use POSIX qw(strftime);
 use Time::HiRes qw(sleep);
 
 our $VERSION = '0.1.0';
@@ -173,7 +174,7 @@ sub _deliver {
     my ($status, $body) = $self->_attempt('/v1/spend', $json, $key);
     return $self->_decode($body) if $status == 200;
     die $self->_refusal($status, $body, $json) if $FINAL{$status} || $self->{spool_dir} eq '';
-    $self->_spool(\%post, $json);
+    $self->_spool($json);
     return;
 }
 
@@ -223,15 +224,13 @@ sub _refusal {
 # One file per post. It gets its final name when all of it is on the disk, so a reader never sees half a
 # post and a crash leaves at most a temporary file.
 sub _spool {
-    my ($self, $post, $json) = @_;
-    my $name = sprintf '%s/%d-%s', $self->{spool_dir}, time, _random_hex(8);
-    my $text = $self->{json}->encode(
-        {   version      => 1,
-            path         => '/v1/spend',
-            token_sha256 => sha256_hex($self->{token}),
-            body         => $post,
-        }
-    ) . "\n";
+    my ($self, $json) = @_;
+    my $now  = time;
+    my $name = sprintf '%s/%d-%s', $self->{spool_dir}, $now, _random_hex(8);
+    # The post goes in byte for byte as it was sent: encoding it anew could write a number in another
+    # way, and the tracker would take it for another post.
+    my $text = sprintf qq({"version":1,"path":"/v1/spend","token_sha256":"%s","spooled_at":"%s","body":%s}\n),
+        sha256_hex($self->{token}), strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $now), $json;
     my $written = eval {
         sysopen my $file, "$name.tmp", O_WRONLY | O_CREAT | O_EXCL, 0600 or die "$!\n";
         binmode $file;
