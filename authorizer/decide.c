@@ -5,6 +5,7 @@
 #include "authorizer/client_address.h"
 #include "authorizer/credential.h"
 #include "authorizer/gate.h"
+#include "authorizer/probe_answer.h"
 #include "common/crypto.h"
 #include "common/log.h"
 
@@ -710,6 +711,6 @@ decider_handle(struct decider *decider, struct request *request, int64_t now_us)
     wipe_credential(request);
     if (role != REQUEST_AUTHORIZER) /* else a denial is lost under mod_cgid */
         request_drain_body(request);
-    if (request_write(request, out.data, out.length, &err) != STATUS_OK)
+    if (probe_write_answer(decider->settings, request, now_us, &out, &err) != STATUS_OK)
         log_failure("answer", &err, NULL);
 }

@@ -872,6 +872,7 @@ load_descriptor(struct reading *reading, int fd)
         problem_error(problems, 0, NULL, "%s", strerror(errno));
         return false;
     }
+    crypto_sha256(reading->text, reading->length, reading->settings->digest);
     return true;
 }
 

@@ -64,6 +64,7 @@ struct interpreter {
 
 struct settings {
     char file[FILE_PATH_SIZE];
+    uint8_t digest[32]; /* SHA-256 of the file as it was read */
     char store_url[URL_SIZE];
     char store_group[NAME_SIZE];
     char cache_path[FILE_PATH_SIZE];

@@ -7,6 +7,7 @@
 #include "authorizer/decide.h"
 
 #include "authorizer/answer.h"
+#include "common/probe.h"
 
 #include "tests/check.h"
 #include "tests/scratch.h"
@@ -1053,19 +1054,64 @@ test_modes_of_a_responder(void)
 }
 
 static void
+check_contains(const char *text, const char *want)
+{
+    if (!CHECK_TRUE(want, strstr(text, want) != NULL))
+        printf("%s\n", text);
+}
+
+static void
+test_a_denial_answers_the_doctor_and_an_allow_does_not(void)
+{
+    static const char start[] = "Status: 401 Unauthorized\r\nX-Spendgate-Doctor: version=";
+    char ticket[PROBE_TICKET_SIZE], out[ANSWER_SIZE];
+    const char *environment[] = { "SPENDGATE_MODE",
+                                  "authorize",
+                                  "REQUEST_URI",
+                                  "/open",
+                                  "HTTP_X_SPENDGATE_DOCTOR",
+                                  ticket,
+                                  "SERVER_SOFTWARE",
+                                  "Web/1.0 (x\r\ny)",
+                                  "FCGI_APACHE_ROLE",
+                                  "ACCESS_CHECKER",
+                                  "UNIQUE_ID",
+                                  "u1",
+                                  NULL,
+                                  NULL,
+                                  NULL };
+
+    set_up();
+    CHECK_STATUS(STATUS_OK, secret_set(&f.settings->clerk.secret_key, "sk_test_1", 9, &f.err),
+                 &f.err);
+    CHECK_TRUE("ticket", probe_ticket(&f.settings->clerk.secret_key, f.now_us, ticket));
+    handle_cgi(environment, out, sizeof(out));
+    CHECK_INT("Status stays first", 0, strncmp(out, start, sizeof(start) - 1));
+    check_contains(out, " role=cgi mode=authorize apache=ACCESS_CHECKER unique_id=yes settings=");
+    check_contains(out, " server=Web/1.0 (x??y)\r\nContent-Type: application/json\r\n");
+    check_contains(out, "\r\n\r\n{\"error\":\"missing_credential\"");
+
+    environment[12] = "HTTP_AUTHORIZATION";
+    environment[13] = "Bearer " TOKEN;
+    check_cgi("an allow", environment, "Status: 200\r\nVariable-");
+    handle_cgi(environment, out, sizeof(out));
+    CHECK_TRUE("nothing beside it", strstr(out, "X-Spendgate") == NULL);
+
+    environment[12] = NULL;
+    ticket[strlen(ticket) - 1] ^= 1;
+    handle_cgi(environment, out, sizeof(out));
+    check_contains(out, "missing_credential");
+    CHECK_TRUE("to a stranger", strstr(out, "X-Spendgate-Doctor") == NULL);
+    tear_down();
+}
+
+static void
 write_script(const char *name, const char *text)
 {
     char path[128];
 
     scratch_write(&f.scratch, name, text);
     CHECK_INT(name, 0, chmod(scratch_path(&f.scratch, name, path), 0755));
-}
-
-static void
-check_contains(const char *text, const char *want)
-{
-    if (!CHECK_TRUE(want, strstr(text, want) != NULL))
-        printf("%s\n", text);
 }
 
 static void
@@ -1234,6 +1280,7 @@ main(void)
         CHECK_TEST(test_redirected_call_proves_nothing_by_itself),
         CHECK_TEST(test_compat_answers_as_agentkey_does),
         CHECK_TEST(test_modes_of_a_responder),
+        CHECK_TEST(test_a_denial_answers_the_doctor_and_an_allow_does_not),
         CHECK_TEST(test_gate_becomes_the_script),
         CHECK_TEST(test_gate_denies_as_everywhere),
         CHECK_TEST(test_credential_is_nowhere_in_any_log_or_answer),
