@@ -237,7 +237,7 @@ command_help(const struct command *command)
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         char name[40];
 
-        if ((command->options & 1U << i) == 0)
+        if ((command->options & UINT64_C(1) << i) == 0)
             continue;
         (void)snprintf(name, sizeof(name), "--%s%s%s", option_texts[i].name,
                        option_texts[i].argument != NULL ? "=" : "",
@@ -249,8 +249,9 @@ command_help(const struct command *command)
 
 /* ---- arguments ------------------------------------------------------------------------------ */
 
-/* The values of options are their places + 1, below any letter. */
-_Static_assert(OPTION_COUNT < ' ', "an option's value would look like a letter");
+/* The values of options are their places behind this one, above any letter. */
+#define GETOPT_OPTIONS 256
+_Static_assert(OPTION_COUNT < 64, "the mask of a command's options has 64 bits");
 #define GETOPT_HELP 1000
 #define GETOPT_CONFIG 1001
 
@@ -260,12 +261,12 @@ list_options(const struct command *command, struct option out[OPTION_COUNT + 3])
     size_t count = 0;
 
     for (int i = 0; i < OPTION_COUNT; i++) {
-        if ((command->options & 1U << i) == 0)
+        if ((command->options & UINT64_C(1) << i) == 0)
             continue;
         out[count++] = (struct option){
             .name = option_texts[i].name,
             .has_arg = option_texts[i].argument != NULL ? required_argument : no_argument,
-            .val = i + 1,
+            .val = GETOPT_OPTIONS + i,
         };
     }
     out[count++] = (struct option){ .name = "help", .val = GETOPT_HELP };
@@ -362,14 +363,14 @@ parse_arguments(struct admin *admin, int argc, char **argv)
         }
         if (option == ':')
             return command_usage(admin, "option '%s' requires an argument", argv[optind - 1]);
-        if (option == '?' && optopt > ' ') /* no command has options of one letter */
+        if (option == '?' && optopt > ' ' && optopt < GETOPT_OPTIONS) /* none has one letter */
             return command_usage(admin, "invalid option -- '%c'", optopt);
         if (option == '?')
             return command_usage(admin, "unrecognized option '%s'", argv[optind - 1]);
         if (option == GETOPT_CONFIG) /* belongs before the command; forgiven behind it */
             admin->config = optarg;
         else
-            admin->options[option - 1] = optarg != NULL ? optarg : "";
+            admin->options[option - GETOPT_OPTIONS] = optarg != NULL ? optarg : "";
     }
     admin->argument_count = argc - optind;
     admin->arguments = argv + optind;

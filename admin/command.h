@@ -50,7 +50,7 @@ enum option_name {
     OPTION_USER,
     OPTION_COUNT
 };
-#define WITH(name) (1U << OPTION_##name)
+#define WITH(name) (UINT64_C(1) << OPTION_##name)
 
 struct option_text {
     const char *name;
@@ -74,7 +74,7 @@ struct command {
     const char *verb;      /* "freeze", or NULL when the group is one command */
     const char *arguments; /* "ACCOUNT PERIOD USD" */
     int arguments_min, arguments_max;
-    unsigned options; /* mask of WITH() */
+    uint64_t options; /* mask of WITH() */
     enum need need;
     int (*run)(struct admin *admin);
     const char *summary; /* one line */
