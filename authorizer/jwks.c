@@ -14,7 +14,7 @@
 
 struct jwks {
     struct rsa_key *pem; /* NULL: the set counts */
-    struct verification_cache *cache;
+    const struct verification_cache *cache;
     struct flight *flight;
     struct clock clock;
     enum status (*ask)(void *context, const struct clerk_call *call, struct clerk_answer *out,
@@ -148,6 +148,15 @@ adopt(struct jwks *jwks, const char *text, size_t length, int64_t fetched_us, st
     return STATUS_OK;
 }
 
+void
+jwks_forget(struct jwks *jwks, int64_t until_us)
+{
+    if (!jwks->loaded || jwks->fetched_us > until_us)
+        return;
+    free_keys(jwks);
+    jwks->loaded = false;
+}
+
 /* ---- opening ------------------------------------------------------------------------------------
  */
 
@@ -208,7 +217,7 @@ struct attempt {
 };
 
 static bool
-note_attempt(void *context, struct cache_state *state, int64_t *until_us)
+note_attempt(void *context, struct host_state *state, int64_t *until_us)
 {
     struct attempt *attempt = context;
     int64_t last_us = state->values[0];
@@ -224,10 +233,10 @@ static bool
 may_fetch(struct jwks *jwks, int64_t boot_us)
 {
     struct attempt attempt = { .boot_us = boot_us };
-    struct cache_state own = { { jwks->own_attempt_us } };
+    struct host_state own = { { jwks->own_attempt_us } };
     int64_t until_us;
 
-    if (!cache_state_change(jwks->cache, NAME, note_attempt, &attempt, boot_us))
+    if (!host_cache_change(jwks->cache->host, NAME, note_attempt, &attempt, boot_us))
         (void)note_attempt(&attempt, &own, &until_us);
     if (attempt.granted)
         jwks->own_attempt_us = boot_us;
@@ -258,7 +267,7 @@ fetch(struct jwks *jwks, int64_t deadline_us, struct error *err)
 static const struct jwks_key *
 known_key(struct jwks *jwks, const char *key_id, int64_t boot_us)
 {
-    if (!jwks->loaded || boot_us - jwks->fetched_us > CACHE_KEEP_US)
+    if (!jwks->loaded || boot_us - jwks->fetched_us > HOST_CACHE_KEEP_US)
         return NULL;
     return find_key(jwks->keys, jwks->count, key_id);
 }

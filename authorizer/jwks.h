@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "authorizer/clerk_http.h"
 #include "authorizer/flight.h"
 #include "authorizer/verification_cache.h"
+#include "common/clerk_http.h"
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/error.h"
@@ -29,8 +29,8 @@ struct jwks;
 
 struct jwks_options {
     const struct secret *pem; /* when it is set there is no network; only read by jwks_open */
-    struct verification_cache *cache; /* borrowed */
-    struct flight *flight;            /* borrowed */
+    const struct verification_cache *cache; /* borrowed */
+    struct flight *flight;                  /* borrowed */
     struct clock clock;
     /* clerk_http_call, by whoever has the connection. */
     enum status (*ask)(void *context, const struct clerk_call *call, struct clerk_answer *out,
@@ -46,7 +46,7 @@ void jwks_close(struct jwks *jwks); /* NULL is fine */
 /*
  * The key called `key_id` for a signature with `digest`. With a PEM every id means that key. An
  * unknown id fetches the key set again, at most once per JWKS_PAUSE_US and host, while nobody else
- * does. A set that cannot be fetched again is used for CACHE_KEEP_US.
+ * does. A set that cannot be fetched again is used for HOST_CACHE_KEEP_US.
  *
  *   key_id       may be NULL: such a token has a key only where there is a PEM.
  *   deadline_us  boot clock, for the fetch.
@@ -60,6 +60,9 @@ enum status jwks_find(struct jwks *jwks, const char *key_id, enum rsa_digest dig
 
 /* Work put off until the answer is out: fetch a set that is no longer fresh. */
 void jwks_after(struct jwks *jwks, int64_t timeout_us);
+
+/* A set fetched at `until_us` (boot clock) or before is not used any more. */
+void jwks_forget(struct jwks *jwks, int64_t until_us);
 
 /* One usable key of a set. */
 struct jwks_key {

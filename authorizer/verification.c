@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "authorizer/verification.h"
 
-#include "authorizer/clerk_http.h"
-#include "authorizer/clerk_quota.h"
 #include "authorizer/flight.h"
 #include "authorizer/identity_memory.h"
 #include "authorizer/jwks.h"
+#include "common/clerk_http.h"
+#include "common/clerk_quota.h"
 #include "common/ledger.h"
 #include "common/log.h"
 
@@ -23,12 +23,15 @@ struct verification {
     struct store *store;
     const struct verifier *const *rows;
     struct clock clock;
-    struct verification_cache *cache;
+    struct host_cache *host;
+    struct verification_cache cache;
     struct flight *flight;
     struct clerk_quota *quota;
     struct clerk_http *http; /* made at the first use */
     struct jwks *keys;
     struct identity_memory *memory;
+    int64_t purged_us;        /* what was learned before this is forgotten, boot clock */
+    int64_t purge_looked_us;  /* when that was looked up */
     struct cache_entry entry; /* of the credential in hand */
     struct verifier_finding finding;
 };
@@ -123,18 +126,19 @@ static enum status
 open_shared(struct verification *v, const struct verification_options *options, struct error *err)
 {
     const struct settings *settings = options->settings;
-    struct cache_options cache = { .path = settings->cache_path,
-                                   .group = settings->store_group,
-                                   .negative_keep_us = settings->clerk.negative_ttl_us };
+    const struct host_cache_options cache = { .path = settings->cache_path,
+                                              .group = settings->store_group,
+                                              .negative_keep_us = settings->clerk.negative_ttl_us };
     char path[FILE_PATH_SIZE + 16];
     struct buf text;
     enum status status;
 
-    make_scope(settings, cache.scope);
-    status = cache_open(&cache, &v->cache, err);
+    status = host_cache_open(&cache, &v->host, err);
     if (status != STATUS_OK)
         return status;
-    status = clerk_quota_open(v->cache, &settings->clerk.rate, &v->quota, err);
+    v->cache.host = v->host;
+    make_scope(settings, v->cache.scope);
+    status = clerk_quota_open(v->host, &settings->clerk.rate, &v->quota, err);
     if (status != STATUS_OK)
         return status;
     buf_init(&text, path, sizeof(path));
@@ -173,7 +177,7 @@ verification_open(const struct verification_options *options, struct verificatio
     status = open_shared(v, options, err);
     if (status == STATUS_OK)
         status = jwks_open(&(struct jwks_options){ .pem = &options->settings->clerk.jwt_key,
-                                                   .cache = v->cache,
+                                                   .cache = &v->cache,
                                                    .flight = v->flight,
                                                    .clock = v->clock,
                                                    .ask = ask_clerk,
@@ -198,7 +202,7 @@ verification_close(struct verification *v)
     clerk_http_close(v->http);
     clerk_quota_close(v->quota);
     flight_close(v->flight);
-    cache_close(v->cache);
+    host_cache_close(v->host);
     identity_memory_close(v->memory);
     free(v);
 }
@@ -207,11 +211,32 @@ void
 verification_after(struct verification *v)
 {
     jwks_after(v->keys, v->settings->clerk.timeout_us);
-    cache_after(v->cache, clock_boot_us(&v->clock));
+    host_cache_after(v->host, clock_boot_us(&v->clock));
 }
 
 /* ---- what is known already ----------------------------------------------------------------------
  */
+
+/* `spendgate cache purge` speaks to us through the file, which the hot path does not read. */
+static void
+notice_purge(struct verification *v)
+{
+    int64_t boot_us = clock_boot_us(&v->clock);
+    int64_t purged_us;
+
+    if (boot_us - v->purge_looked_us < HOST_CACHE_PURGED_WITHIN_US)
+        return;
+    if (v->purge_looked_us == 0) { /* nothing is known yet: a plain CGI process looks never */
+        v->purge_looked_us = boot_us;
+        return;
+    }
+    v->purge_looked_us = boot_us;
+    purged_us = host_cache_purged_us(v->host, boot_us);
+    if (purged_us <= v->purged_us)
+        return;
+    v->purged_us = purged_us;
+    jwks_forget(v->keys, purged_us);
+}
 
 static bool
 is_usable(const struct identity *identity, int64_t newer_than, int64_t now_us)
@@ -223,9 +248,12 @@ const struct identity *
 verification_recall(struct verification *v, const uint8_t digest[SHA256_BYTES], int64_t newer_than,
                     int64_t now_us)
 {
-    const struct identity *identity = identity_memory_get(v->memory, digest);
+    const struct identity *identity;
 
-    if (identity == NULL || !is_usable(identity, newer_than, now_us) ||
+    notice_purge(v);
+    identity = identity_memory_get(v->memory, digest);
+    if (identity == NULL || identity->verified_us <= v->purged_us ||
+        !is_usable(identity, newer_than, now_us) ||
         clock_boot_us(&v->clock) - identity->verified_us >= v->settings->clerk.cache_ttl_us)
         return NULL;
     return identity;
@@ -261,7 +289,9 @@ answer_from_file(struct verification *v, const struct verification_query *query,
     int64_t boot_us = clock_boot_us(&v->clock);
     int64_t ttl_us;
 
-    cache_get(v->cache, query->digest, boot_us, entry);
+    cache_get(&v->cache, query->digest, boot_us, entry);
+    if (entry->found && entry->checked_us <= v->purged_us)
+        entry->found = false; /* asked before the purge, put after it */
     if (!entry->found)
         return false;
     ttl_us = entry->valid ? clerk->cache_ttl_us : clerk->negative_ttl_us;
@@ -324,12 +354,12 @@ failed_too_often(struct verification *v, const struct client_address *address,
     const struct rate *rate = &v->settings->clerk.failure_rate;
     int64_t boot_us = clock_boot_us(&v->clock);
     char name[FAILURES_NAME_SIZE];
-    struct cache_state state;
+    struct host_state state;
 
     if (rate->count == 0)
         return false;
     failures_name(address, name);
-    return cache_state_read(v->cache, name, &state, boot_us) &&
+    return host_cache_read(v->host, name, &state, boot_us) &&
            !rate_would_allow(rate, state.values[0], boot_us, retry_after_us);
 }
 
@@ -339,7 +369,7 @@ struct failure {
 };
 
 static bool
-count_one(void *context, struct cache_state *state, int64_t *until_us)
+count_one(void *context, struct host_state *state, int64_t *until_us)
 {
     const struct failure *failure = context;
     int64_t retry_after_us;
@@ -358,7 +388,7 @@ count_failure(struct verification *v, const struct client_address *address)
     if (failure.rate->count == 0)
         return;
     failures_name(address, name);
-    (void)cache_state_change(v->cache, name, count_one, &failure, failure.boot_us);
+    (void)host_cache_change(v->host, name, count_one, &failure, failure.boot_us);
 }
 
 /* ---- asking -------------------------------------------------------------------------------------
@@ -399,7 +429,7 @@ ask(struct verification *v, const struct verifier *verifier, const struct verifi
         /* One that is judged here costs no call and cannot be guessed: it is not counted. Expired
          * session tokens are an ordinary thing. */
         if (verifier->asks_clerk) {
-            cache_put_invalid(v->cache, query->digest, finding->reason, boot_us);
+            cache_put_invalid(&v->cache, query->digest, finding->reason, boot_us);
             count_failure(v, &query->address);
         }
         answer_invalid(v, query, finding->reason, out);
@@ -409,7 +439,7 @@ ask(struct verification *v, const struct verifier *verifier, const struct verifi
     finding->identity.verification = number;
     finding->identity.verified_us = boot_us;
     if (verifier->asks_clerk)
-        cache_put_valid(v->cache, query->digest, &finding->identity, boot_us);
+        cache_put_valid(&v->cache, query->digest, &finding->identity, boot_us);
     answer_valid(v, query, &finding->identity, out);
 }
 
@@ -468,6 +498,7 @@ verification_check(struct verification *v, const struct verification_query *quer
                                          .retry_after_us = RETRY_US };
     (void)error_set(err, STATUS_INTERNAL, "the verification did not say why it failed");
     v->entry.found = false;
+    notice_purge(v);
     if (verifier == NULL)
         answer_invalid(v, query, "", out);
     else if (verifier->asks_clerk)

@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "authorizer/clerk_http.h"
 #include "authorizer/credential.h"
 #include "authorizer/identity.h"
 #include "authorizer/jwks.h"

@@ -51,16 +51,16 @@ door 'fcgi_stdio\.h'
 door 'fcgiapp\.h' common/request.c
 door 'fcgios\.h' common/request.c
 door 'confuse\.h' common/settings.c
-door 'curl/' authorizer/clerk_http.c
+door 'curl/' common/clerk_http.c
 door 'json-c/' common/json.c
 door 'openssl/' common/crypto.c
 door 'libpq-fe\.h' common/store_postgres.h
-for backend in store_postgres store_sqlite; do
+for backend in store_postgres store_sqlite host_cache_file; do
     verdict "$backend.h, which includes its library, stays with the backend" "$(find admin authorizer common tracker \
-        -name '*.[ch]' ! -name "$backend*" -exec grep -Hn "# *include \"common/$backend.h\"" {} +)"
+        -name '*.[ch]' ! -name "${backend%_file}*" -exec grep -Hn "# *include \"common/$backend.h\"" {} +)"
 done
 verdict "store_internal.h stays with the shared part of the store" "$(find admin authorizer common tracker \
     -name '*.[ch]' ! -path 'common/store*' -exec grep -Hn '# *include "common/store_internal.h"' {} +)"
-door 'sqlite3\.h' common/store_sqlite.h common/sqlite_vfs.c authorizer/verification_cache.c
+door 'sqlite3\.h' common/store_sqlite.h common/sqlite_vfs.c common/host_cache_file.h
 
 conclude check_headers

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls to Clerk against a server that answers by a script, wrongly for the most part. */
-#include "authorizer/clerk_http.h"
+#include "common/clerk_http.h"
 
 #include "tests/check.h"
 #include "tests/scratch.h"
@@ -502,18 +502,19 @@ test_quota_is_asked_and_told(void)
         { "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n" EMPTY, 0, SCRIPTED_KEEP, 0 },
     };
     const struct rate rate = { .count = 100, .per_us = US_PER_SECOND, .burst = 100 };
-    struct verification_cache *cache = NULL;
+    struct host_cache *cache = NULL;
     struct clerk_quota *quota = NULL;
     char path[128];
     struct fixture f;
 
     set_up(&f, script, 1);
     clerk_http_close(f.http);
-    CHECK_STATUS(STATUS_OK,
-                 cache_open(&(struct cache_options){ .path = scratch_path(&f.scratch, "c", path),
-                                                     .group = "" },
-                            &cache, &f.err),
-                 &f.err);
+    CHECK_STATUS(
+        STATUS_OK,
+        host_cache_open(&(struct host_cache_options){ .path = scratch_path(&f.scratch, "c", path),
+                                                      .group = "" },
+                        &cache, &f.err),
+        &f.err);
     CHECK_STATUS(STATUS_OK, clerk_quota_open(cache, &rate, &quota, &f.err), &f.err);
     CHECK_STATUS(STATUS_OK,
                  clerk_http_open(&(struct clerk_http_options){ .api_url = f.server.url,
@@ -535,7 +536,7 @@ test_quota_is_asked_and_told(void)
     clerk_http_close(f.http);
     f.http = NULL;
     clerk_quota_close(quota);
-    cache_close(cache);
+    host_cache_close(cache);
     tear_down(&f);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How often Clerk may be called: the rate and its reserved part, the pause of a 429, the breaker,
  * across processes. */
-#include "authorizer/clerk_quota.h"
+#include "common/clerk_quota.h"
 
 #include "tests/check.h"
 #include "tests/scratch.h"
@@ -16,7 +16,7 @@ struct fixture {
     struct scratch scratch;
     char path[128];
     struct rate rate;
-    struct verification_cache *cache;
+    struct host_cache *cache;
     struct clerk_quota *quota;
     int64_t retry_us;
     struct error err;
@@ -25,9 +25,9 @@ struct fixture {
 static void
 open_quota(struct fixture *f)
 {
-    struct cache_options options = { .path = f->path, .group = "" };
+    const struct host_cache_options options = { .path = f->path, .group = "" };
 
-    CHECK_STATUS(STATUS_OK, cache_open(&options, &f->cache, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, host_cache_open(&options, &f->cache, &f->err), &f->err);
     CHECK_STATUS(STATUS_OK, clerk_quota_open(f->cache, &f->rate, &f->quota, &f->err), &f->err);
 }
 
@@ -46,7 +46,7 @@ static void
 close_quota(struct fixture *f)
 {
     clerk_quota_close(f->quota);
-    cache_close(f->cache);
+    host_cache_close(f->cache);
 }
 
 static void

@@ -26,7 +26,8 @@ static struct {
     struct settings *settings;
     struct plan plan;
     struct scratch scratch;
-    struct verification_cache *cache;
+    struct host_cache *host;
+    struct verification_cache cache;
     struct flight *flight;
     struct jwks *keys;
     struct verifier_finding finding;
@@ -102,13 +103,22 @@ copy_member(const char *name, char *out, size_t size)
     CHECK_TRUE(name, text_copy(out, size, json_string(json_member(f.vectors, name))));
 }
 
+static void
+open_host(const char *path)
+{
+    const struct host_cache_options options = { .path = path, .group = "" };
+
+    CHECK_STATUS(STATUS_OK, host_cache_open(&options, &f.host, &f.err), &f.err);
+    f.cache.host = f.host;
+}
+
 static struct jwks *
 open_keys(const char *pem)
 {
     struct jwks *keys = NULL;
     static struct secret secret;
     struct jwks_options options = { .pem = &secret,
-                                    .cache = f.cache,
+                                    .cache = &f.cache,
                                     .flight = f.flight,
                                     .clock = fixture_clock,
                                     .ask = scripted_ask,
@@ -157,9 +167,7 @@ set_up(void)
     f.not_json = false;
     f.calls = 0;
     scratch_path(&f.scratch, "cache.db", path);
-    CHECK_STATUS(STATUS_OK,
-                 cache_open(&(struct cache_options){ .path = path, .group = "" }, &f.cache, &f.err),
-                 &f.err);
+    open_host(path);
     scratch_path(&f.scratch, "waiting", path);
     CHECK_STATUS(
         STATUS_OK,
@@ -173,7 +181,7 @@ tear_down(void)
 {
     jwks_close(f.keys);
     flight_close(f.flight);
-    cache_close(f.cache);
+    host_cache_close(f.host);
     free(f.settings);
     scratch_close(&f.scratch);
 }
@@ -484,7 +492,7 @@ test_set_is_kept_for_a_day_while_clerk_is_down(void)
     set_up();
     CHECK_STATUS(STATUS_OK, verify("a session token"), &f.err);
     f.status = STATUS_UNAVAILABLE;
-    f.boot_us += CACHE_KEEP_US;
+    f.boot_us += HOST_CACHE_KEEP_US;
     CHECK_STATUS(STATUS_OK, verify("a session token"), &f.err);
     CHECK_TRUE("a day later", f.finding.valid);
     jwks_after(f.keys, US_PER_SECOND);
@@ -566,11 +574,8 @@ static void
 test_without_a_cache_file_each_process_counts_for_itself(void)
 {
     set_up();
-    cache_close(f.cache);
-    CHECK_STATUS(STATUS_OK,
-                 cache_open(&(struct cache_options){ .path = "/nonexistent/cache.db", .group = "" },
-                            &f.cache, &f.err),
-                 &f.err);
+    host_cache_close(f.host);
+    open_host("/nonexistent/cache.db");
     jwks_close(f.keys);
     f.keys = open_keys(NULL);
     for (int i = 0; i < 5; i++) {

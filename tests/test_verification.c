@@ -32,11 +32,30 @@ static struct {
     struct settings *settings;
     struct decider *decider;
     struct clock clock;
+    int64_t ahead_us; /* of the real boot clock */
     char storage[ANSWER_SIZE];
     struct buf out;
     struct error err;
     int64_t took_ms;
 } f;
+
+static int64_t
+real_now_us(void *context)
+{
+    struct clock clock = clock_system();
+
+    (void)context;
+    return clock_now_us(&clock);
+}
+
+static int64_t
+boot_ahead_us(void *context)
+{
+    struct clock clock = clock_system();
+
+    (void)context;
+    return clock_boot_us(&clock) + f.ahead_us;
+}
 
 static void
 print_problem(void *context, bool warning, const char *text)
@@ -67,7 +86,7 @@ set_up(const struct scripted_answer *script, size_t count, const char *clerk)
     char path[128];
 
     memset(&f, 0, sizeof(f));
-    f.clock = clock_system();
+    f.clock = (struct clock){ .now_us = real_now_us, .boot_us = boot_ahead_us };
     buf_init(&f.out, f.storage, sizeof(f.storage));
     scratch_open(&f.scratch);
     scripted_server_start(&f.server, script, count);
@@ -167,6 +186,38 @@ test_key_is_verified_and_remembered(void)
     CHECK_TRUE("claim", strstr(f.storage, "\r\nVariable-SPENDGATE_CLAIM_TIER: pro\r\n") != NULL);
     CHECK_INT("another", 200, status_of(ask_beside("ak_one")));
     CHECK_INT("asked", 1, f.server.shared->requests);
+    tear_down();
+}
+
+/* By another process, as `spendgate cache purge` does it. */
+static void
+purge(void)
+{
+    const struct host_cache_options options = { .path = f.settings->cache_path, .group = "" };
+    struct host_cache *cache = NULL;
+    int64_t rows = 0;
+
+    CHECK_STATUS(STATUS_OK, host_cache_open(&options, &cache, &f.err), &f.err);
+    CHECK_STATUS(STATUS_OK, host_cache_purge(cache, clock_boot_us(&f.clock), &rows, &f.err),
+                 &f.err);
+    CHECK_INT("forgotten", 1, rows);
+    host_cache_close(cache);
+}
+
+static void
+test_purge_reaches_what_a_worker_knows_itself(void)
+{
+    const struct scripted_answer script[] = { { KEY_ANSWER, 0, SCRIPTED_CLOSE, 0 },
+                                              { NOT_FOUND, 0, SCRIPTED_CLOSE, 0 } };
+
+    set_up(script, 2, "");
+    CHECK_INT("allowed", 200, ask("ak_one"));
+    f.ahead_us += HOST_CACHE_PURGED_WITHIN_US;
+    CHECK_INT("still", 200, ask("ak_one"));
+    purge();
+    f.ahead_us += HOST_CACHE_PURGED_WITHIN_US;
+    CHECK_INT("asked again", 401, ask("ak_one"));
+    CHECK_INT("asked", 2, f.server.shared->requests);
     tear_down();
 }
 
@@ -315,6 +366,7 @@ main(void)
 {
     const struct check_test tests[] = {
         CHECK_TEST(test_key_is_verified_and_remembered),
+        CHECK_TEST(test_purge_reaches_what_a_worker_knows_itself),
         CHECK_TEST(test_processes_at_once_ask_once),
         CHECK_TEST(test_processes_at_once_share_a_refusal),
         CHECK_TEST(test_flood_of_unknown_credentials_does_not_slow_known_ones),

@@ -18,8 +18,9 @@
 struct fixture {
     struct scratch scratch;
     char path[128];
-    struct cache_options options;
-    struct verification_cache *cache;
+    struct host_cache_options options;
+    struct host_cache *host;
+    struct verification_cache cache;
     struct cache_entry entry;
     struct error err;
 };
@@ -27,7 +28,8 @@ struct fixture {
 static void
 open_fixture(struct fixture *f)
 {
-    CHECK_STATUS(STATUS_OK, cache_open(&f->options, &f->cache, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, host_cache_open(&f->options, &f->host, &f->err), &f->err);
+    f->cache.host = f->host;
 }
 
 static void
@@ -37,24 +39,24 @@ set_up(struct fixture *f)
     scratch_open(&f->scratch);
     scratch_catch_log(&f->scratch);
     scratch_path(&f->scratch, "cache.db", f->path);
-    f->options = (struct cache_options){ .path = f->path,
-                                         .group = "",
-                                         .scope = "0123456789abcde",
-                                         .negative_keep_us = 10 * US_PER_SECOND };
+    memcpy(f->cache.scope, "0123456789abcde", sizeof(f->cache.scope));
+    f->options = (struct host_cache_options){ .path = f->path,
+                                              .group = "",
+                                              .negative_keep_us = 10 * US_PER_SECOND };
     open_fixture(f);
 }
 
 static void
 tear_down(struct fixture *f)
 {
-    cache_close(f->cache);
+    host_cache_close(f->host);
     scratch_close(&f->scratch);
 }
 
 static void
 reopen(struct fixture *f)
 {
-    cache_close(f->cache);
+    host_cache_close(f->host);
     open_fixture(f);
 }
 
@@ -79,14 +81,14 @@ put(struct fixture *f, int number, int64_t boot_us)
                                  .verification = number,
                                  .verified_us = boot_us };
 
-    cache_put_valid(f->cache, digest_of(number), &identity, boot_us);
+    cache_put_valid(&f->cache, digest_of(number), &identity, boot_us);
 }
 
 static bool
 get(struct fixture *f, int number, int64_t boot_us)
 {
     memset(&f->entry, 0x5a, sizeof(f->entry));
-    cache_get(f->cache, digest_of(number), boot_us, &f->entry);
+    cache_get(&f->cache, digest_of(number), boot_us, &f->entry);
     return f->entry.found;
 }
 
@@ -111,7 +113,7 @@ query(struct fixture *f, const char *sql)
 }
 
 static bool
-add_one(void *context, struct cache_state *state, int64_t *until_us)
+add_one(void *context, struct host_state *state, int64_t *until_us)
 {
     int *calls = context;
 
@@ -123,7 +125,7 @@ add_one(void *context, struct cache_state *state, int64_t *until_us)
 }
 
 static bool
-keep_nothing(void *context, struct cache_state *state, int64_t *until_us)
+keep_nothing(void *context, struct host_state *state, int64_t *until_us)
 {
     (void)context;
     state->values[0] = 99;
@@ -161,12 +163,12 @@ test_invalid_answer_keeps_when_it_was_valid(void)
     struct fixture f;
 
     set_up(&f);
-    cache_put_invalid(f.cache, digest_of(1), "", NOW_US);
+    cache_put_invalid(&f.cache, digest_of(1), "", NOW_US);
     CHECK_TRUE("found", get(&f, 1, NOW_US));
     CHECK_FALSE("valid", f.entry.valid);
     CHECK_INT("never", 0, f.entry.verified_us);
     put(&f, 1, NOW_US + 1);
-    cache_put_invalid(f.cache, digest_of(1), "revoked", NOW_US + 2);
+    cache_put_invalid(&f.cache, digest_of(1), "revoked", NOW_US + 2);
     CHECK_TRUE("found", get(&f, 1, NOW_US + 3));
     CHECK_FALSE("valid", f.entry.valid);
     CHECK_STRING("reason", "revoked", f.entry.reason);
@@ -186,9 +188,9 @@ test_verified_is_forgotten_after_a_day(void)
 
     set_up(&f);
     put(&f, 1, NOW_US);
-    CHECK_TRUE("a day", get(&f, 1, NOW_US + CACHE_KEEP_US));
+    CHECK_TRUE("a day", get(&f, 1, NOW_US + HOST_CACHE_KEEP_US));
     CHECK_INT("verified", NOW_US, f.entry.verified_us);
-    CHECK_TRUE("and more", get(&f, 1, NOW_US + CACHE_KEEP_US + 1));
+    CHECK_TRUE("and more", get(&f, 1, NOW_US + HOST_CACHE_KEEP_US + 1));
     CHECK_INT("verified", 0, f.entry.verified_us);
     tear_down(&f);
 }
@@ -200,11 +202,11 @@ test_rows_of_another_scope_are_not_seen(void)
 
     set_up(&f);
     put(&f, 1, NOW_US);
-    f.options.scope[0]++;
+    f.cache.scope[0]++;
     reopen(&f);
     CHECK_FALSE("other scope", get(&f, 1, NOW_US));
     put(&f, 1, NOW_US);
-    f.options.scope[0]--;
+    f.cache.scope[0]--;
     reopen(&f);
     CHECK_TRUE("first scope", get(&f, 1, NOW_US));
     CHECK_INT("rows", 2, query(&f, "SELECT count(*) FROM verification"));
@@ -259,22 +261,22 @@ test_identity_is_tied_to_its_key(void)
 static void
 test_state_is_zero_at_first_and_kept(void)
 {
-    struct cache_state state;
+    struct host_state state;
     struct fixture f;
     int calls = 0;
 
     set_up(&f);
-    CHECK_TRUE("read", cache_state_read(f.cache, "a", &state, NOW_US));
+    CHECK_TRUE("read", host_cache_read(f.host, "a", &state, NOW_US));
     CHECK_INT("zero", 0, state.values[0]);
-    CHECK_TRUE("change", cache_state_change(f.cache, "a", add_one, &calls, NOW_US));
-    CHECK_TRUE("change", cache_state_change(f.cache, "a", add_one, &calls, NOW_US));
-    CHECK_TRUE("not kept", cache_state_change(f.cache, "a", keep_nothing, NULL, NOW_US));
+    CHECK_TRUE("change", host_cache_change(f.host, "a", add_one, &calls, NOW_US));
+    CHECK_TRUE("change", host_cache_change(f.host, "a", add_one, &calls, NOW_US));
+    CHECK_TRUE("not kept", host_cache_change(f.host, "a", keep_nothing, NULL, NOW_US));
     reopen(&f);
-    CHECK_TRUE("read", cache_state_read(f.cache, "a", &state, NOW_US));
+    CHECK_TRUE("read", host_cache_read(f.host, "a", &state, NOW_US));
     CHECK_INT("first", 2, state.values[0]);
     CHECK_INT("last", -4, state.values[4]);
     CHECK_INT("calls", 2, calls);
-    CHECK_TRUE("other name", cache_state_read(f.cache, "b", &state, NOW_US));
+    CHECK_TRUE("other name", host_cache_read(f.host, "b", &state, NOW_US));
     CHECK_INT("zero", 0, state.values[0]);
     tear_down(&f);
 }
@@ -287,16 +289,16 @@ test_old_rows_go_in_the_housekeeping(void)
 
     set_up(&f);
     put(&f, 1, NOW_US);
-    cache_put_invalid(f.cache, digest_of(2), "", NOW_US);
-    cache_put_invalid(f.cache, digest_of(3), "", NOW_US + 1);
-    CHECK_TRUE("state", cache_state_change(f.cache, "a", add_one, &calls, NOW_US));
-    cache_after(f.cache, NOW_US + f.options.negative_keep_us + 1);
+    cache_put_invalid(&f.cache, digest_of(2), "", NOW_US);
+    cache_put_invalid(&f.cache, digest_of(3), "", NOW_US + 1);
+    CHECK_TRUE("state", host_cache_change(f.host, "a", add_one, &calls, NOW_US));
+    host_cache_after(f.host, NOW_US + f.options.negative_keep_us + 1);
     CHECK_INT("rows", 2, query(&f, "SELECT count(*) FROM verification"));
     CHECK_INT("states", 1, query(&f, "SELECT count(*) FROM state"));
-    put(&f, 4, NOW_US + CACHE_KEEP_US + 1);
-    cache_after(f.cache, NOW_US + CACHE_KEEP_US + 1);
+    put(&f, 4, NOW_US + HOST_CACHE_KEEP_US + 1);
+    host_cache_after(f.host, NOW_US + HOST_CACHE_KEEP_US + 1);
     CHECK_INT("rows", 1, query(&f, "SELECT count(*) FROM verification"));
-    CHECK_TRUE("the new one", get(&f, 4, NOW_US + CACHE_KEEP_US + 1));
+    CHECK_TRUE("the new one", get(&f, 4, NOW_US + HOST_CACHE_KEEP_US + 1));
     tear_down(&f);
 }
 
@@ -310,7 +312,7 @@ test_wal_does_not_grow_for_ever(void)
     set_up(&f);
     for (int i = 0; i < 5000; i++) {
         put(&f, i % 10, NOW_US + i);
-        cache_after(f.cache, NOW_US + i);
+        host_cache_after(f.host, NOW_US + i);
     }
     CHECK_INT("stat", 0, stat(scratch_path(&f.scratch, "cache.db-wal", wal), &file));
     CHECK_TRUE("under 8 MiB", file.st_size < 8 << 20);
@@ -324,19 +326,19 @@ test_wal_does_not_grow_for_ever(void)
 static void
 child(struct fixture *f, int number)
 {
-    struct verification_cache *cache = NULL;
+    struct host_cache *cache = NULL;
     int calls = 0;
 
-    if (cache_open(&f->options, &cache, &f->err) != STATUS_OK)
+    if (host_cache_open(&f->options, &cache, &f->err) != STATUS_OK)
         _exit(1);
-    f->cache = cache;
+    f->host = f->cache.host = cache;
     for (int i = 0; i < 200; i++) {
-        if (!cache_state_change(cache, "shared", add_one, &calls, NOW_US))
+        if (!host_cache_change(cache, "shared", add_one, &calls, NOW_US))
             _exit(2);
         put(f, number, NOW_US);
         if (!get(f, number, NOW_US))
             _exit(3);
-        cache_after(cache, NOW_US);
+        host_cache_after(cache, NOW_US);
     }
     _exit(calls == 200 ? 0 : 4);
 }
@@ -344,7 +346,7 @@ child(struct fixture *f, int number)
 static void
 test_processes_lose_no_change(void)
 {
-    struct cache_state state;
+    struct host_state state;
     struct fixture f;
     pid_t children[6];
 
@@ -360,7 +362,7 @@ test_processes_lose_no_change(void)
         CHECK_INT("wait", children[i], waitpid(children[i], &ended, 0));
         CHECK_INT("child", 0, ended);
     }
-    CHECK_TRUE("read", cache_state_read(f.cache, "shared", &state, NOW_US));
+    CHECK_TRUE("read", host_cache_read(f.host, "shared", &state, NOW_US));
     CHECK_INT("sum", 1200, state.values[0]);
     CHECK_INT("log lines", 0, scratch_log_count(&f.scratch, "\n"));
     tear_down(&f);
@@ -393,7 +395,7 @@ test_stopped_holder_of_the_lock_is_not_waited_for(void)
     CHECK_FALSE("without it", get(&f, 1, NOW_US));
     kill(holder, SIGKILL);
     CHECK_INT("wait", holder, waitpid(holder, NULL, 0));
-    CHECK_TRUE("back", get(&f, 1, NOW_US + CACHE_RETRY_US));
+    CHECK_TRUE("back", get(&f, 1, NOW_US + HOST_CACHE_RETRY_US));
     CHECK_INT("in use", 1, scratch_log_count(&f.scratch, "event=cache_in_use"));
     close(ends[0]);
     close(ends[1]);
@@ -450,8 +452,8 @@ test_damaged_file_is_made_anew(void)
     set_up(&f);
     for (int i = 0; i < 500; i++)
         put(&f, i, NOW_US);
-    cache_after(f.cache, NOW_US + 61 * US_PER_SECOND); /* into the file itself */
-    cache_close(f.cache);
+    host_cache_after(f.host, NOW_US + 61 * US_PER_SECOND); /* into the file itself */
+    host_cache_close(f.host);
     scratch_remove(&f.scratch, "cache.db-wal");
     memset(junk, 0xee, sizeof(junk));
     fd = open(f.path, O_WRONLY | O_CLOEXEC);
@@ -476,7 +478,7 @@ test_database_of_something_else_is_left_alone(void)
     struct fixture f;
 
     set_up(&f);
-    cache_close(f.cache);
+    host_cache_close(f.host);
     scratch_write(&f.scratch, "cache.db", "");
     CHECK_INT("chmod", 0, chmod(f.path, 0600));
     CHECK_INT("create", 0, query(&f, "CREATE TABLE charge (id INTEGER)"));
@@ -523,8 +525,8 @@ test_file_that_others_may_write_is_not_believed(void)
     CHECK_INT("log", 1, scratch_log_count(&f.scratch, "may be written by others: remove it"));
     CHECK_INT("lines", 1, scratch_log_count(&f.scratch, "\n"));
     CHECK_INT("chmod", 0, chmod(f.path, 0600));
-    CHECK_FALSE("not yet", get(&f, 1, NOW_US + CACHE_RETRY_US - 1));
-    CHECK_TRUE("again", get(&f, 1, NOW_US + CACHE_RETRY_US));
+    CHECK_FALSE("not yet", get(&f, 1, NOW_US + HOST_CACHE_RETRY_US - 1));
+    CHECK_TRUE("again", get(&f, 1, NOW_US + HOST_CACHE_RETRY_US));
     tear_down(&f);
 }
 
@@ -552,7 +554,7 @@ test_symbolic_link_is_not_followed(void)
 
     set_up(&f);
     put(&f, 1, NOW_US);
-    cache_close(f.cache);
+    host_cache_close(f.host);
     CHECK_INT("rename", 0, rename(f.path, scratch_path(&f.scratch, "elsewhere.db", target)));
     CHECK_INT("link", 0, symlink(target, f.path));
     open_fixture(&f);
@@ -572,15 +574,15 @@ test_folder_that_others_may_write_is_not_used(void)
     CHECK_FALSE("unused", get(&f, 1, NOW_US));
     CHECK_INT("log", 1, scratch_log_count(&f.scratch, "the folder of the cache"));
     CHECK_INT("chmod", 0, chmod(f.scratch.folder, 01777));
-    put(&f, 1, NOW_US + CACHE_RETRY_US);
-    CHECK_TRUE("sticky", get(&f, 1, NOW_US + CACHE_RETRY_US));
+    put(&f, 1, NOW_US + HOST_CACHE_RETRY_US);
+    CHECK_TRUE("sticky", get(&f, 1, NOW_US + HOST_CACHE_RETRY_US));
     tear_down(&f);
 }
 
 static void
 test_missing_folder_costs_one_log_line(void)
 {
-    struct cache_state state;
+    struct host_state state;
     struct fixture f;
     char path[128];
     int calls = 0;
@@ -590,21 +592,21 @@ test_missing_folder_costs_one_log_line(void)
     reopen(&f);
     for (int i = 0; i < 50; i++) {
         put(&f, i, NOW_US);
-        cache_put_invalid(f.cache, digest_of(i), "", NOW_US);
+        cache_put_invalid(&f.cache, digest_of(i), "", NOW_US);
         CHECK_FALSE("unused", get(&f, i, NOW_US));
-        CHECK_FALSE("state", cache_state_change(f.cache, "a", add_one, &calls, NOW_US));
-        CHECK_FALSE("state", cache_state_read(f.cache, "a", &state, NOW_US));
-        cache_after(f.cache, NOW_US);
+        CHECK_FALSE("state", host_cache_change(f.host, "a", add_one, &calls, NOW_US));
+        CHECK_FALSE("state", host_cache_read(f.host, "a", &state, NOW_US));
+        host_cache_after(f.host, NOW_US);
     }
     CHECK_INT("calls", 0, calls);
     CHECK_INT("lines", 1, scratch_log_count(&f.scratch, "\n"));
-    CHECK_FALSE("still", get(&f, 1, NOW_US + CACHE_RETRY_US));
+    CHECK_FALSE("still", get(&f, 1, NOW_US + HOST_CACHE_RETRY_US));
     CHECK_INT("no second line", 1, scratch_log_count(&f.scratch, "\n"));
     scratch_path(&f.scratch, "absent", path);
     CHECK_INT("mkdir", 0, mkdir(path, 0700));
     scratch_path(&f.scratch, "absent/cache.db", path);
-    put(&f, 1, NOW_US + 2 * CACHE_RETRY_US);
-    CHECK_TRUE("works", get(&f, 1, NOW_US + 2 * CACHE_RETRY_US));
+    put(&f, 1, NOW_US + 2 * HOST_CACHE_RETRY_US);
+    CHECK_TRUE("works", get(&f, 1, NOW_US + 2 * HOST_CACHE_RETRY_US));
     CHECK_INT("says so", 1, scratch_log_count(&f.scratch, "event=cache_in_use"));
     tear_down(&f);
 }
@@ -688,16 +690,16 @@ static void
 test_path_that_is_too_long_is_refused(void)
 {
     char path[5000];
-    struct cache_options options = { .path = path, .group = "" };
-    struct verification_cache *cache;
+    struct host_cache_options options = { .path = path, .group = "" };
+    struct host_cache *cache;
     struct error err;
 
     memset(path, '/', sizeof(path) - 1);
     path[sizeof(path) - 1] = '\0';
-    CHECK_STATUS(STATUS_OVERFLOW, cache_open(&options, &cache, &err), &err);
+    CHECK_STATUS(STATUS_OVERFLOW, host_cache_open(&options, &cache, &err), &err);
     CHECK_STRING("message", "cache { path } is too long", err.message);
     CHECK_TRUE("nothing", cache == NULL);
-    cache_close(NULL);
+    host_cache_close(NULL);
 }
 
 int

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "authorizer/clerk_http.h"
+#include "common/clerk_http.h"
 
 #include "common/buf.h"
 #include "common/crypto.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "authorizer/clerk_quota.h"
+#include "common/clerk_quota.h"
 
 #include "common/ledger.h"
 #include "common/log.h"
@@ -11,7 +11,7 @@
 #define STATE_NAME "clerk"
 #define RATE_UNKNOWN_NAME "clerk-unknown"
 
-/* Places in cache_state.values of STATE_NAME. */
+/* Places in host_state.values of STATE_NAME. */
 enum {
     TAT_NS,    /* GCRA of all calls */
     PAUSED_US, /* nobody calls before this */
@@ -23,16 +23,16 @@ enum {
     0 /* of RATE_UNKNOWN_NAME: GCRA of the calls for credentials never valid before */
 
 struct clerk_quota {
-    struct verification_cache *cache;
+    struct host_cache *cache;
     struct rate rate;         /* of all calls */
     struct rate unknown_rate; /* what the others may use of it */
-    struct cache_state own;   /* when the file cannot be used */
-    struct cache_state own_unknown;
+    struct host_state own;    /* when the file cannot be used */
+    struct host_state own_unknown;
 };
 
 enum status
-clerk_quota_open(struct verification_cache *cache, const struct rate *rate,
-                 struct clerk_quota **out, struct error *err)
+clerk_quota_open(struct host_cache *cache, const struct rate *rate, struct clerk_quota **out,
+                 struct error *err)
 {
     struct clerk_quota *quota = calloc(1, sizeof(*quota));
 
@@ -60,13 +60,13 @@ clerk_quota_close(struct clerk_quota *quota)
 
 /* Change the shared numbers, or our own copy when they cannot be had. */
 static void
-change(struct clerk_quota *quota, const char *name, struct cache_state *own,
-       bool (*how)(void *context, struct cache_state *state, int64_t *until_us), void *context,
+change(struct clerk_quota *quota, const char *name, struct host_state *own,
+       bool (*how)(void *context, struct host_state *state, int64_t *until_us), void *context,
        int64_t boot_us)
 {
     int64_t until_us = 0;
 
-    if (!cache_state_change(quota->cache, name, how, context, boot_us))
+    if (!host_cache_change(quota->cache, name, how, context, boot_us))
         (void)how(context, own, &until_us);
 }
 
@@ -78,7 +78,7 @@ struct take {
 };
 
 static bool
-take_unknown(void *context, struct cache_state *state, int64_t *until_us)
+take_unknown(void *context, struct host_state *state, int64_t *until_us)
 {
     struct take *take = context;
     bool taken =
@@ -91,7 +91,7 @@ take_unknown(void *context, struct cache_state *state, int64_t *until_us)
 
 /* Whether the breaker lets this call through; it becomes the probe of a half-open one. */
 static bool
-pass_breaker(struct take *take, int64_t values[CACHE_STATE_VALUES])
+pass_breaker(struct take *take, int64_t values[HOST_STATE_VALUES])
 {
     if (values[OPEN_US] == 0)
         return true;
@@ -108,7 +108,7 @@ pass_breaker(struct take *take, int64_t values[CACHE_STATE_VALUES])
 }
 
 static bool
-take_call(void *context, struct cache_state *state, int64_t *until_us)
+take_call(void *context, struct host_state *state, int64_t *until_us)
 {
     struct take *take = context;
     int64_t *values = state->values;
@@ -148,7 +148,7 @@ clerk_quota_take(struct clerk_quota *quota, bool known, int64_t boot_us, int64_t
 }
 
 static bool
-take_uncounted(void *context, struct cache_state *state, int64_t *until_us)
+take_uncounted(void *context, struct host_state *state, int64_t *until_us)
 {
     struct take *take = context;
 
@@ -175,7 +175,7 @@ struct report {
 };
 
 static bool
-note_answer(struct report *report, int64_t values[CACHE_STATE_VALUES])
+note_answer(struct report *report, int64_t values[HOST_STATE_VALUES])
 {
     bool news = values[FAILURES] != 0 || values[OPEN_US] != 0;
 
@@ -191,7 +191,7 @@ note_answer(struct report *report, int64_t values[CACHE_STATE_VALUES])
 }
 
 static bool
-note_report(void *context, struct cache_state *state, int64_t *until_us)
+note_report(void *context, struct host_state *state, int64_t *until_us)
 {
     struct report *report = context;
     int64_t *values = state->values;
@@ -213,14 +213,13 @@ clerk_quota_report(struct clerk_quota *quota, enum quota_report report, int64_t 
                    int64_t boot_us)
 {
     struct report note = { .report = report, .boot_us = boot_us, .retry_after_us = retry_after_us };
-    struct cache_state now;
+    struct host_state now;
 
     if (note.retry_after_us > QUOTA_PAUSE_MAX_US)
         note.retry_after_us = QUOTA_PAUSE_MAX_US;
     /* The ordinary case, an answer after an answer, changes nothing and needs no lock. */
-    if (report == QUOTA_CALL_ANSWERED &&
-        cache_state_read(quota->cache, STATE_NAME, &now, boot_us) && now.values[FAILURES] == 0 &&
-        now.values[OPEN_US] == 0)
+    if (report == QUOTA_CALL_ANSWERED && host_cache_read(quota->cache, STATE_NAME, &now, boot_us) &&
+        now.values[FAILURES] == 0 && now.values[OPEN_US] == 0)
         return;
     change(quota, STATE_NAME, &quota->own, note_report, &note, boot_us);
     if (note.opened)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "authorizer/clerk_quota.h"
+#include "common/clerk_quota.h"
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/secret.h"

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "authorizer/verification_cache.h"
+#include "common/host_cache.h"
 #include "common/policy.h"
 
 #define QUOTA_RESERVED_PERCENT 20 /* for credentials that were valid before */
@@ -23,7 +23,7 @@
 struct clerk_quota;
 
 /* `cache` and `rate` are borrowed until clerk_quota_close. Errors: STATUS_NO_MEMORY. */
-enum status clerk_quota_open(struct verification_cache *cache, const struct rate *rate,
+enum status clerk_quota_open(struct host_cache *cache, const struct rate *rate,
                              struct clerk_quota **out, struct error *err) MUST_CHECK;
 void clerk_quota_close(struct clerk_quota *quota); /* NULL is fine */
 
