@@ -138,6 +138,11 @@ const struct command commands[] = {
       "Idempotency keys, delivered events and the like; with --older-than also settled holds and "
       "past\n"
       "periods. Never a charge whose period is kept." },
+    { "cache", "purge", "", 0, 0, WITH(JSON), NEED_SETTINGS, run_cache_purge,
+      "forget what this host knows of credentials, so that Clerk is asked again",
+      "Also its key set, and failed attempts. The quota of calls to Clerk is not given back. On "
+      "every\n"
+      "host: `spendgate account reverify all'." },
 };
 const size_t command_count = sizeof(commands) / sizeof(commands[0]);
 

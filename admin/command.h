@@ -169,5 +169,6 @@ int run_verify(struct admin *admin);
 int run_explain(struct admin *admin);
 int run_prune(struct admin *admin);
 int run_spool_replay(struct admin *admin);
+int run_cache_purge(struct admin *admin);
 
 #endif

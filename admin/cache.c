@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* spendgate cache purge: this host asks Clerk again about every credential. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "admin/command.h"
+#include "admin/output.h"
+#include "common/clock.h"
+#include "common/host_cache.h"
+
+#include "common/banned.h"
+
+static int
+print_purged(const struct admin *admin, int64_t rows)
+{
+    if (command_has(admin, OPTION_JSON))
+        printf("{\"removed\":%" PRId64 "}\n", rows);
+    else
+        printf("%" PRId64 " answers of Clerk forgotten. Every credential is verified again at its "
+               "next request.\n",
+               rows);
+    return DONE;
+}
+
+static int
+print_missing(const struct admin *admin, const char *path)
+{
+    char text[HUMAN_SIZE];
+
+    if (command_has(admin, OPTION_JSON))
+        return print_purged(admin, 0);
+    print_text(stdout, path);
+    printf(" is not there, so nothing was forgotten. A server that runs without it verifies each "
+           "credential\nagain after %s (clerk { cache_ttl }).\n",
+           human_duration(admin->settings->clerk.cache_ttl_us, text));
+    return DONE;
+}
+
+/* Until every process has looked: nobody then answers from what he knew. */
+static void
+wait_until_noticed(void)
+{
+    const struct timespec time = { .tv_sec = HOST_CACHE_PURGED_WITHIN_US / US_PER_SECOND };
+
+    (void)fflush(stdout);
+    (void)nanosleep(&time, NULL);
+}
+
+static int
+purge(const struct admin *admin)
+{
+    const struct host_cache_options options = {
+        .path = admin->settings->cache_path,
+        .group = admin->settings->store_group,
+        .negative_keep_us = admin->settings->clerk.negative_ttl_us,
+    };
+    const struct clock clock = clock_system();
+    struct host_cache *cache = NULL;
+    struct error err = { 0 };
+    int64_t rows = 0;
+    int code = FAILED;
+
+    if (host_cache_open(&options, &cache, &err) != STATUS_OK ||
+        host_cache_purge(cache, clock_boot_us(&clock), &rows, &err) != STATUS_OK) {
+        (void)command_error(&err);
+    } else {
+        wait_until_noticed();
+        code = print_purged(admin, rows);
+    }
+    host_cache_close(cache);
+    return code;
+}
+
+int
+run_cache_purge(struct admin *admin)
+{
+    const char *path = admin->settings->cache_path;
+    struct error err = { 0 };
+    struct stat file;
+
+    /* It is not made here: root would make one that the servers cannot open. */
+    if (lstat(path, &file) != 0 && (errno == ENOENT || errno == ENOTDIR))
+        return print_missing(admin, path);
+    /* So that no file is left beside it that the servers cannot open. */
+    if (command_become_owner(path, &err) != STATUS_OK)
+        return command_error(&err);
+    return purge(admin);
+}
