@@ -25,7 +25,11 @@ for my $kind (Spendgate::E2E::server_kinds()) {
     my ($upstream) = $gate->{clerk_url} =~ /:(\d+)/;    # a server to proxy to
     # One line for each claim in pass_claims, as the snippet says.
     my $extra = $kind eq 'fcgid' ? 'Header always unset Variable-SPENDGATE_CLAIM_TIER' : '';
-    $gate->start_web($kind, extra => $extra, upstream => $upstream);
+    my %uncomment = (
+        'spendgate-guard.conf'   => { '#auth_request_set $spendgate_claim_tier' => 'auth_request_set $spendgate_claim_tier' },
+        'spendgate-fastcgi.conf' => { '#fastcgi_param SPENDGATE_CLAIM_TIER'     => 'fastcgi_param SPENDGATE_CLAIM_TIER' },
+    );
+    $gate->start_web($kind, extra => $extra, upstream => $upstream, $kind eq 'nginx' ? (change => \%uncomment) : ());
     my $carol  = $gate->subject('carol');
     my $key    = $gate->clerk_key(subject => $carol, claims => { tier => 'pro', org_id => $gate->subject('acme', 'org') });
     my $secret = $key->{secret};
@@ -89,7 +93,8 @@ for my $kind (Spendgate::E2E::server_kinds()) {
     # The backend's own answers are its own.
     my $own = $gate->get('/api/own429.php', key => $secret);
     is "$own->{status} $own->{body}", qq(429 {"error":"the backend's own"}\n), "$kind: a backend's own 429 is not touched";
-    is $gate->get('/api/crash.pl', key => $secret)->{status}, 500, "$kind: a crashed backend is 500, not 503";
+    is $gate->get('/api/crash.pl', key => $secret)->{status}, $kind eq 'nginx' ? 502 : 500,
+      "$kind: a crashed backend is no 503";
 
     # A proxied backend is behind the gate as well.
     my $proxied = $gate->get('/api/up/v1/jwks', headers => \@forged);

@@ -41,8 +41,7 @@ for my $kind (Spendgate::E2E::server_kinds()) {
     is $gate->decided(@request)->{status}, 200, "$kind: the folder is back";
 
     # The store's file is no database any more, for processes that start now.
-    $gate->stop('lighttpd');
-    $gate->stop('apache');
+    $gate->stop($_) for qw(lighttpd apache nginx);
     $gate->stop($_) for qw(authorizer tracker);
     rename $gate->path('store'), $gate->path('store.away') or die $!;
     mkdir $gate->path('store');
@@ -54,8 +53,7 @@ for my $kind (Spendgate::E2E::server_kinds()) {
     my ($status, $body) = $gate->tracker('POST', '/v1/spend', { subject => $gate->subject('quentin'), cost_usd => '0.01' });
     is $status, 503, "$kind: a broken store: the tracker says so";
     is $body->{error}, 'store_unavailable', "$kind: by its name";
-    $gate->stop('lighttpd');
-    $gate->stop('apache');
+    $gate->stop($_) for qw(lighttpd apache nginx);
     $gate->stop($_) for qw(authorizer tracker);
     rename $gate->path('store'), $gate->path('store.broken') or die $!;
     rename $gate->path('store.away'), $gate->path('store') or die $!;
@@ -88,7 +86,7 @@ for my $kind (Spendgate::E2E::server_kinds()) {
         is $gate->exit_status('authorizer'), 0, "$kind: with 0";
         my $down = answered($gate, "$kind: authorizer down", 503, 5, @request);
         answered($gate, "$kind: authorizer down, no key", 503, 5, 'GET', '/api/file.txt');
-        if ($kind eq 'authnz-fcgi') {
+        if ($kind eq 'authnz-fcgi' || $kind eq 'nginx') {
             is((Spendgate::E2E::body_json($down) // {})->{error}, 'auth_unavailable', "$kind: authorizer down: JSON");
             is "@{ $down->{headers}{'retry-after'} // [] }", '2', "$kind: authorizer down: Retry-After";
         }

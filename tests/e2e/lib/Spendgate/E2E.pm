@@ -363,7 +363,7 @@ sub exit_status { return $_[0]{exit_status}{ $_[1] } }
 sub stop_all {
     my ($self) = @_;
     return if $self->{owner} != $$;
-    for my $name (qw(lighttpd apache), sort keys %{ $self->{pid_of} }) {
+    for my $name (qw(lighttpd apache nginx), sort keys %{ $self->{pid_of} }) {
         $self->stop($name) if $self->{pid_of}{$name};
     }
     return;
@@ -582,6 +582,8 @@ PidFile "$folder/run/apache.pid"
 DefaultRuntimeDir "$folder/run"
 ErrorLog "$folder/log/error.log"
 LogLevel warn
+# Where suexec is installed, mod_fcgid and mod_cgid would want to be started as root.
+Suexec Off
 $load
 LogFormat "%h %u \\"%r\\" %>s %b" plain
 CustomLog "$folder/log/access.log" plain
@@ -629,8 +631,8 @@ END
     return;
 }
 
-# Everything for one kind of web server: the four ways in which conf/ sets up a gate.
-sub server_kinds { return qw(lighttpd lighttpd-sockets authnz-fcgi fcgid) }
+# Everything for one kind of web server: the five ways in which conf/ sets up a FastCGI gate.
+sub server_kinds { return qw(lighttpd lighttpd-sockets authnz-fcgi fcgid nginx) }
 
 sub start_web {
     my ($self, $kind, %option) = @_;
@@ -640,7 +642,14 @@ sub start_web {
     $self->start_authorizer(listen => $kind eq 'authnz-fcgi' ? 'tcp' : 'unix', workers => $option{workers} // 4)
       unless $kind eq 'fcgid';
     return $self->start_lighttpd(%option, external => 1) if $kind eq 'lighttpd-sockets';
+    return $self->start_nginx(%option) if $kind eq 'nginx';
     return $self->start_apache(%option, gate => $kind);
+}
+
+sub start_nginx {
+    my ($self, %option) = @_;
+    require Spendgate::Nginx;
+    return Spendgate::Nginx::start($self, %option);
 }
 
 sub start_php {
@@ -801,7 +810,7 @@ sub tracker {
         $body = $json->encode($body) if ref $body;
     }
     my $answer =
-        $self->{pid_of}{lighttpd} || $self->{pid_of}{apache}
+        $self->{pid_of}{lighttpd} || $self->{pid_of}{apache} || $self->{pid_of}{nginx}
       ? http($method, $self->port, "/spendgate$path", headers => \@headers, body => $body)
       : $self->_ask_tracker($method, $path, \@headers, $body);
     return ($answer->{status}, body_json($answer), $answer);
