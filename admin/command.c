@@ -50,6 +50,10 @@ const struct option_text option_texts[OPTION_COUNT] = {
     [OPTION_OLDER_THAN] = { "older-than", "AGE",
                             "also settled holds and past periods older than this, 400d" },
     [OPTION_DIR] = { "dir", "FOLDER", "put settings, store and cache into this folder" },
+    [OPTION_URL] = { "url", "URL", "an address that the gate is supposed to guard" },
+    [OPTION_KEY_FILE] = { "key-file", "FILE", "a credential for a request that is allowed" },
+    [OPTION_FOLDER] = { "folder", "FOLDER",
+                        "the folder whose files --url serves; trial pages go there meanwhile" },
     [OPTION_USER] = { "user", "USER", "whom the servers run as (run as root: www-data)" },
 };
 
@@ -63,6 +67,12 @@ const struct command commands[] = {
       "the place where the programs look for them. Says what to do next." },
     { "migrate", NULL, "", 0, 0, WITH(JSON), NEED_SETTINGS, run_migrate,
       "make the store, or bring its schema up to date", NULL },
+    { "doctor", NULL, "[URL]...", 0, 99, WITH(URL) | WITH(KEY_FILE) | WITH(FOLDER) | WITH(JSON),
+      NEED_NOTHING, run_doctor, "look for whatever is wrong, and say what to do about it",
+      "Settings, store, files, Clerk and clocks; with --url also the web server in front, by "
+      "requests that\n"
+      "must not pass. More URLs are more ways to the same pages. Exits 1 when there is a "
+      "problem." },
     { "token", "new", "[NAME]", 0, 1, WITH(ROLE) | WITH(NAME) | WITH(JSON), NEED_NOTHING,
       run_token_new, "make a token for the tracker, and the settings line with its digest",
       "The token is shown once. The settings hold its SHA-256 only." },

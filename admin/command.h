@@ -48,6 +48,9 @@ enum option_name {
     OPTION_OLDER_THAN,
     OPTION_DIR,
     OPTION_USER,
+    OPTION_URL,
+    OPTION_KEY_FILE,
+    OPTION_FOLDER,
     OPTION_COUNT
 };
 #define WITH(name) (UINT64_C(1) << OPTION_##name)
@@ -165,6 +168,7 @@ int run_hold_void(struct admin *admin);
 int run_charge_list(struct admin *admin);
 int run_charge_refund(struct admin *admin);
 int run_report(struct admin *admin);
+int run_doctor(struct admin *admin);
 int run_verify(struct admin *admin);
 int run_explain(struct admin *admin);
 int run_prune(struct admin *admin);

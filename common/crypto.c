@@ -237,6 +237,12 @@ rsa_key_free(struct rsa_key *key)
     EVP_PKEY_free(pkey_of(key));
 }
 
+bool
+rsa_key_equal(const struct rsa_key *a, const struct rsa_key *b)
+{
+    return EVP_PKEY_eq(pkey_of(a), pkey_of(b)) == 1;
+}
+
 static const EVP_MD *
 md_of(enum rsa_digest digest)
 {

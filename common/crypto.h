@@ -49,6 +49,7 @@ enum status rsa_key_from_parts(const void *modulus, size_t modulus_length, const
                                size_t exponent_length, struct rsa_key **out,
                                struct error *err) MUST_CHECK;
 void rsa_key_free(struct rsa_key *key); /* NULL is fine */
+bool rsa_key_equal(const struct rsa_key *a, const struct rsa_key *b);
 /* Whether `signature` is `key`'s over these bytes: RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2). False
  * also when it cannot be found out. */
 bool rsa_key_verify(const struct rsa_key *key, enum rsa_digest digest, const void *bytes,

@@ -97,6 +97,18 @@ store_check(struct store *s, struct error *err)
 }
 
 void
+store_examine(const struct store_options *options, const struct finding_sink *sink)
+{
+    const struct store_ops *ops;
+    struct error err;
+
+    if (find_backend(options->url, &ops, &err) == STATUS_OK)
+        ops->examine(options, sink);
+    else
+        finding_tell(sink, FINDING_PROBLEM, "store", "%s", err.message);
+}
+
+void
 store_after(struct store *s)
 {
     s->ops->after(s->backend);

@@ -20,6 +20,7 @@
 #include "common/buf.h"
 #include "common/crypto.h"
 #include "common/error.h"
+#include "common/finding.h"
 #include "common/ledger.h"
 #include "common/policy.h"
 
@@ -51,6 +52,9 @@ enum status store_migrate(const struct store_options *options, int *applied,
                           struct error *err) MUST_CHECK;
 /* Answering, of our schema, and able to acknowledge? For /readyz and doctor. */
 enum status store_check(struct store *store, struct error *err) MUST_CHECK;
+/* Tell everything an operator should know about the store that `options` name: whether it opens,
+ * who may read and write it, what it runs on. Opens and closes it itself; makes nothing. */
+void store_examine(const struct store_options *options, const struct finding_sink *sink);
 /* Work put off until the answer is out: the checkpoint. Cheap when there is nothing to do; a
  * failure is logged there. Call it after every request. */
 void store_after(struct store *store);

@@ -175,6 +175,7 @@ struct store_ops {
     void (*close)(struct store_backend *backend);
     enum status (*migrate)(const struct store_options *options, int *applied, struct error *err);
     enum status (*check)(struct store_backend *backend, struct error *err);
+    void (*examine)(const struct store_options *options, const struct finding_sink *sink);
     void (*after)(struct store_backend *backend);
     int64_t (*now_us)(struct store_backend *backend, int64_t machine_now_us);
 

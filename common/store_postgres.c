@@ -1040,6 +1040,7 @@ const struct store_ops store_postgres_ops = {
     .close = postgres_close,
     .migrate = postgres_migrate,
     .check = postgres_check,
+    .examine = postgres_examine,
     .after = postgres_after,
     .now_us = postgres_now_us,
     .begin = postgres_begin,

@@ -230,6 +230,7 @@ enum status postgres_make_partitions(struct postgres_store *s, int64_t now_us, i
                                      struct error *err) MUST_CHECK;
 
 /* ---- operations of the table, by file ---- */
+void postgres_examine(const struct store_options *options, const struct finding_sink *sink);
 enum status postgres_accounts_find(struct store_backend *backend, const char *const *names,
                                    size_t count, struct account *out, struct error *err);
 enum status postgres_account_lock(struct store_backend *backend, const char *name,

@@ -359,6 +359,7 @@ const struct store_ops store_sqlite_ops = {
     .close = sqlite_close,
     .migrate = sqlite_migrate,
     .check = sqlite_check,
+    .examine = sqlite_examine,
     .after = sqlite_after,
     .now_us = sqlite_now_us,
     .begin = sqlite_begin,

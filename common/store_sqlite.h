@@ -299,4 +299,9 @@ enum status sqlite_pruned_until(struct store_backend *backend, int64_t *out,
                                 struct error *err) MUST_CHECK;
 void sqlite_after(struct store_backend *backend);
 
+/* ---- store_sqlite_examine.c ----------------------------------------------------------------- */
+
+/* Of struct store_ops: store_backend.h has the contract. */
+void sqlite_examine(const struct store_options *options, const struct finding_sink *sink);
+
 #endif

@@ -51,7 +51,8 @@ door 'fcgi_stdio\.h'
 door 'fcgiapp\.h' common/request.c
 door 'fcgios\.h' common/request.c
 door 'confuse\.h' common/settings.c
-door 'curl/' common/clerk_http.c
+# The second one asks web servers what they do: raw requests and answers, no retry, no quota, nothing of Clerk's.
+door 'curl/' common/clerk_http.c admin/doctor_http.c
 door 'json-c/' common/json.c
 door 'openssl/' common/crypto.c
 door 'libpq-fe\.h' common/store_postgres.h

@@ -362,6 +362,27 @@ test_rsa_verifies_with_a_pem_key_and_with_its_numbers(void)
     rsa_key_free(key);
 }
 
+static void
+test_rsa_keys_are_equal_by_their_numbers(void)
+{
+    unsigned char modulus[RSA_SIGNATURE_MAX];
+    struct rsa_key *pem = NULL, *same = NULL, *other = NULL;
+    struct error err;
+    size_t length = 0;
+
+    CHECK_STATUS(STATUS_OK, rsa_key_from_pem(rsa_2048, strlen(rsa_2048), &pem, &err), &err);
+    CHECK_TRUE("modulus", hex_decode(rsa_2048_modulus, strlen(rsa_2048_modulus), modulus,
+                                     sizeof(modulus), &length));
+    CHECK_STATUS(STATUS_OK, rsa_key_from_parts(modulus, length, "\1\0\1", 3, &same, &err), &err);
+    modulus[length - 2] ^= 2;
+    CHECK_STATUS(STATUS_OK, rsa_key_from_parts(modulus, length, "\1\0\1", 3, &other, &err), &err);
+    CHECK_TRUE("the same numbers", rsa_key_equal(pem, same));
+    CHECK_FALSE("another modulus", rsa_key_equal(pem, other));
+    rsa_key_free(pem);
+    rsa_key_free(same);
+    rsa_key_free(other);
+}
+
 /* Environment variables lose the line ends, or hold them as two characters. */
 static void
 test_rsa_reads_a_pem_without_line_ends(void)
@@ -469,6 +490,7 @@ main(void)
         CHECK_TEST(test_base64_requires_its_padding),
         CHECK_TEST(test_hex_takes_both_cases_and_nothing_else),
         CHECK_TEST(test_rsa_verifies_with_a_pem_key_and_with_its_numbers),
+        CHECK_TEST(test_rsa_keys_are_equal_by_their_numbers),
         CHECK_TEST(test_rsa_reads_a_pem_without_line_ends),
         CHECK_TEST(test_rsa_refuses_keys_that_are_weak_or_of_another_kind),
         CHECK_TEST(test_rsa_refuses_numbers_out_of_range),
