@@ -5,16 +5,23 @@
 
 #include "common/banned.h"
 
+/* A page beside the open one that does not exist: was the gate asked for it? */
+static bool
+is_guarded_beside(const struct gate *gate)
+{
+    return reading_is_denial(&gate->missing) || reading_is_denial(&gate->above);
+}
+
 /* What a lighttpd does with a missing page tells its two traps apart: with check-local files are
  * looked for before the authorizer is asked. */
 static const char *
 advice_open_lighttpd(const struct gate *gate)
 {
-    if (reading_is_denial(&gate->missing))
+    if (is_guarded_beside(gate))
         return "load mod_fastcgi before mod_proxy (and mod_cgi) in server.modules: the first "
                "module "
                "that takes the request wins. check-local is right";
-    if (gate->missing.kind == READING_REFUSED)
+    if (gate->missing.kind == READING_REFUSED || gate->above.kind == READING_REFUSED)
         return "\"check-local\" => \"disable\" in the authorizer's block of fastcgi.server, and "
                "mod_fastcgi before mod_proxy and mod_cgi in server.modules (conf/lighttpd)";
     return "fastcgi.server needs a block for this path with \"mode\" => \"authorizer\" and "
@@ -25,10 +32,12 @@ advice_open_lighttpd(const struct gate *gate)
 static const char *
 advice_open_apache(const struct gate *gate)
 {
-    if (reading_is_denial(&gate->missing))
-        return "something switches the gate off for this page only: look for `Satisfy Any' or "
-               "`Require all granted' in its .htaccess or <Files>, and give the <Location> of the "
-               "gate `Satisfy All'";
+    if (is_guarded_beside(gate))
+        return "what is beside it is guarded: a <Location>, <Files> or .htaccess that is read "
+               "later "
+               "says `Require all granted' or `Satisfy Any' for this address; take it out, and "
+               "give "
+               "the <Location> of the gate `Satisfy All'";
     return "in the <Location> of this address: mod_authnz_fcgi needs AuthnzFcgiCheckAuthnProvider "
            "and `Require valid-user' (with `Require all granted' it is never called); mod_fcgid "
            "needs FcgidAccessChecker (FcgidAuthorizer and FcgidAuthenticator are never called for "
@@ -40,10 +49,11 @@ advice_open_apache(const struct gate *gate)
 static const char *
 advice_open_nginx(const struct gate *gate)
 {
-    if (reading_is_denial(&gate->missing))
-        return "what is answered here comes before auth_request: a `return' or `rewrite' in this "
-               "location (put it into a location of its own behind try_files), or a location that "
-               "fits better and has no auth_request";
+    if (is_guarded_beside(gate))
+        return "what is beside it is guarded: a location that fits better says `auth_request off' "
+               "or "
+               "has none, or a `return' or `rewrite' answers before auth_request (put it into a "
+               "location of its own behind try_files)";
     return "include spendgate-guard.conf (auth_request, `satisfy all') in the location that "
            "answers "
            "this address: a `location ~' beside a guarded one takes its pages (use ^~ and put it "

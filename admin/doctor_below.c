@@ -15,8 +15,8 @@
 
 /* ---- pages that do not exist ---------------------------------------------------------------- */
 
-void
-gate_look_below(struct gate *gate)
+static void
+look_below(struct gate *gate)
 {
     if (!gate->below)
         return;
@@ -24,6 +24,39 @@ gate_look_below(struct gate *gate)
                    gate->place.path);
     if (!gate_ask(gate, &(struct question){ .target = gate->missing_page }, &gate->missing))
         gate->missing.kind = READING_NONE;
+}
+
+/* The same in the folders above an open page: is one of them guarded? */
+static void
+look_above(struct gate *gate)
+{
+    char target[TARGET_SIZE];
+    struct reading reading;
+
+    for (const char *slash = gate->place.path + strlen(gate->place.path);
+         slash > gate->place.path;) {
+        slash = memrchr(gate->place.path, '/', (size_t)(slash - gate->place.path));
+        if (slash == NULL)
+            return;
+        (void)snprintf(target, sizeof(target), "%.*s/" MISSING_PAGE,
+                       (int)(slash - gate->place.path), gate->place.path);
+        if (strcmp(target, gate->missing_page) == 0)
+            continue;
+        if (!gate_ask(gate, &(struct question){ .target = target }, &reading))
+            return;
+        if (gate->above.kind == READING_NONE || reading_is_denial(&reading))
+            gate->above = reading;
+        if (reading_is_denial(&reading))
+            return;
+    }
+}
+
+void
+gate_look_around(struct gate *gate)
+{
+    look_below(gate);
+    if (!reading_is_denial(&gate->base) && !reading_is_denial(&gate->missing))
+        look_above(gate);
 }
 
 bool

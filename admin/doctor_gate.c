@@ -527,7 +527,7 @@ doctor_gate(struct doctor *doctor, const char *url)
     if (!open_gate(&gate, doctor, url) || !ask_first(&gate))
         return;
     if (gate.base.kind != READING_NONE)
-        gate_look_below(&gate);
+        gate_look_around(&gate);
     if (!judge_first(&gate))
         return;
     check_obeyed(&gate);

@@ -29,9 +29,10 @@ struct gate {
     char server_text[READING_SERVER_SIZE];
     struct reading base;            /* without a credential */
     char missing_page[TARGET_SIZE]; /* below it, and does not exist; "": there is no below */
-    struct reading missing;
-    bool statuses_told; /* that they are flattened */
-    bool ignored;       /* the gate denies, and the page is served: told */
+    struct reading missing;         /* of that page; kind NONE: not asked */
+    struct reading above; /* of one in a folder above, guarded if there is such a folder */
+    bool statuses_told;   /* that they are flattened */
+    bool ignored;         /* the gate denies, and the page is served: told */
     /* A path that exists nowhere, outside of what is guarded: how the site answers that. */
     int control_status;
     uint8_t control_digest[SHA256_BYTES];
@@ -89,8 +90,8 @@ const char *advice_away(const struct gate *gate);
 /* ---- doctor_requests.c: other requests for the same address ---- */
 void gate_check_requests(struct gate *gate);
 /* ---- doctor_below.c: other addresses ---- */
-/* Fills gate->missing; before anything is told about an open address. */
-void gate_look_below(struct gate *gate);
+/* Fills gate->missing and gate->above, which tell why an address is open. */
+void gate_look_around(struct gate *gate);
 void gate_check_below(struct gate *gate);
 void gate_check_paths(struct gate *gate);
 void gate_check_trial(struct gate *gate);

@@ -8,9 +8,9 @@ use lib "$Bin/lib";
 use JSON::PP ();
 use Spendgate::E2E;
 use Spendgate::Misconfigured;
+use Spendgate::Nginx;
 use Test::More;
 
-my $proxied = Spendgate::E2E::free_port();
 my $gate = Spendgate::E2E->new(explain => 0, clerk => 'rate = "100/10s"');
 $gate->start_clerk;
 is +($gate->cli('migrate'))[0], 0, 'the store is there';
@@ -125,64 +125,193 @@ $gate->write_file('www/authnz-any/.htaccess', "Satisfy Any\n");
 my $address = Spendgate::Misconfigured::start_tcp_authorizer($gate);
 my ($port) = Spendgate::Misconfigured::start_apache($gate, authorizer => $address, body => $apache, modules => [qw(cache cache_disk)]);
 
-sub apache_case {
+sub case_of {
     my ($case, @arguments) = @_;
     return doctor("http://127.0.0.1:$port/$case/", @arguments);
 }
 
 for my $case (qw(fcgid-authorizer fcgid-authenticator)) {
-    finds(apache_case($case), 'problem', qr/is OPEN: .* 200/, qr/FcgidAccessChecker .*FcgidAuthorizer and FcgidAuthenticator are never called/, $case);
+    finds(case_of($case), 'problem', qr/is OPEN: .* 200/, qr/FcgidAccessChecker .*FcgidAuthorizer and FcgidAuthenticator are never called/, $case);
 }
 {
-    my $run = apache_case('fcgid-off');
+    my $run = case_of('fcgid-off');
     finds($run, 'problem', qr/is OPEN: the gate denies, and Apache goes on/, qr/\AFcgidAccessCheckerAuthoritative On/, 'fcgid-off');
     finds($run, 'problem', qr/72 KB of headers \(200\)/, qr/\AFcgidAccessCheckerAuthoritative On/, 'fcgid-off, long headers');
     finds(
-        apache_case('fcgid-loose', '--folder', "$folder/www/fcgid-loose"),
+        case_of('fcgid-loose', '--folder', "$folder/www/fcgid-loose"),
         'problem', qr/\.htaccess in the folder can open it .*FcgidAccessCheckerAuthoritative Off/,
         qr/FcgidAccessCheckerAuthoritative On/,
         'fcgid-loose'
     );
 }
-finds(apache_case('fcgid-loose', '--folder', "$folder/www/fcgid-loose"), 'problem', qr/can open it .*: Satisfy Any/, qr/`Satisfy All'/, 'fcgid-loose');
+finds(case_of('fcgid-loose', '--folder', "$folder/www/fcgid-loose"), 'problem', qr/can open it .*: Satisfy Any/, qr/`Satisfy All'/, 'fcgid-loose');
 swept('fcgid-loose', 'fcgid-loose');
-finds(apache_case('fcgid-raw'), 'warning', qr/client gets 401 and a page of Apache/, qr/ErrorDocument 401 .*asis/, 'fcgid-raw');
+finds(case_of('fcgid-raw'), 'warning', qr/client gets 401 and a page of Apache/, qr/ErrorDocument 401 .*asis/, 'fcgid-raw');
 {
-    my $run = apache_case('fcgid-script');
+    my $run = case_of('fcgid-script');
     finds($run, 'problem', qr/401 is sent with another body/, qr/ErrorDocument 401 of yours answers: .*no script/, 'fcgid-script');
     finds($run, 'problem', qr/POST of 200 KB (?:breaks off|takes)/, qr/read the body first/, 'fcgid-script, POST')
       if grep { $_->{text} =~ /POST of 200 KB/ && $_->{level} eq 'problem' } @{ $run->{findings} };
 }
 finds(doctor("http://127.0.0.1:$port/fcgid-leak/page.txt", '--key-file', $key_file), 'problem', qr/tells the client .*Variable-SPENDGATE_SUBJECT/, qr/Header always unset/, 'fcgid-leak');
 
-finds(apache_case('authnz-granted'), 'problem', qr/is OPEN: .* 200/, qr/`Require valid-user' \(with `Require all granted' it is never called/, 'authnz-granted');
+finds(case_of('authnz-granted'), 'problem', qr/is OPEN: .* 200/, qr/`Require valid-user' \(with `Require all granted' it is never called/, 'authnz-granted');
 finds(
-    apache_case('authnz-satisfy', '--folder', "$folder/www/authnz-satisfy"),
+    case_of('authnz-satisfy', '--folder', "$folder/www/authnz-satisfy"),
     'problem', qr/\.htaccess in the folder can open it \(200\): Satisfy Any/,
     qr/`Satisfy All'/, 'authnz-satisfy'
 );
-finds(apache_case('authnz-any'),     'problem', qr/is OPEN: .* 200/, qr/`Satisfy All', because `Satisfy Any' opens them/, 'authnz-any');
-finds(apache_case('authnz-options'), 'warning', qr/OPTIONS passes without the gate/, qr/`Require method'/, 'authnz-options');
-finds(apache_case('authnz-limit'),   'problem', qr/OPEN to other methods: PUT/, qr/<Limit>/, 'authnz-limit');
-finds(apache_case('authnz-hidden'),  'problem', qr/Authorization header does not reach/, qr/\ACGIPassAuth On/, 'authnz-hidden');
-clean(apache_case('authnz-merged'), 'authnz-merged, outside', warning => qr/UNIQUE_ID/);
-finds(apache_case('authnz-merged/open'), 'problem', qr/is OPEN: .* 200/, qr/Require all granted/,  'authnz-merged, inside');
-finds(apache_case('authnz-basic'),       'problem', qr/401 by Apache itself.*user and a password/, qr/AuthnzFcgiCheckAuthnProvider/, 'authnz-basic');
-finds(apache_case('authnz-down'),        'problem', qr/closed, but Apache gets no answer/, qr/start spendgate-authorizer/, 'authnz-down');
-finds(apache_case('authnz-local'),       'problem', qr/is OPEN: .* 200/, qr/Require/, 'authnz-local');
+finds(case_of('authnz-any'),     'problem', qr/is OPEN: .* 200/, qr/`Satisfy All', because `Satisfy Any' opens them/, 'authnz-any');
+finds(case_of('authnz-options'), 'warning', qr/OPTIONS passes without the gate/, qr/`Require method'/, 'authnz-options');
+finds(case_of('authnz-limit'),   'problem', qr/OPEN to other methods: PUT/, qr/<Limit>/, 'authnz-limit');
+finds(case_of('authnz-hidden'),  'problem', qr/Authorization header does not reach/, qr/\ACGIPassAuth On/, 'authnz-hidden');
+clean(case_of('authnz-merged'), 'authnz-merged, outside', warning => qr/UNIQUE_ID/);
+finds(case_of('authnz-merged/open'), 'problem', qr/is OPEN: .* 200/, qr/\Awhat is beside it is guarded: .*Require all granted/,  'authnz-merged, inside');
+finds(case_of('authnz-basic'),       'problem', qr/401 by Apache itself.*user and a password/, qr/AuthnzFcgiCheckAuthnProvider/, 'authnz-basic');
+finds(case_of('authnz-down'),        'problem', qr/closed, but Apache gets no answer/, qr/start spendgate-authorizer/, 'authnz-down');
+finds(case_of('authnz-local'),       'problem', qr/is OPEN: .* 200/, qr/Require/, 'authnz-local');
 finds(
-    apache_case('authnz-alias', "http://127.0.0.1:$port/elsewhere/"),
+    case_of('authnz-alias', "http://127.0.0.1:$port/elsewhere/"),
     'problem', qr{/elsewhere/: is OPEN: .* 200}, qr/<Location>/, 'authnz-alias'
 );
-finds(apache_case('authnz-cached'), 'problem', qr/a cache answers before the gate \(504/, qr/\ACacheQuickHandler off/, 'authnz-cached');
+finds(case_of('authnz-cached'), 'problem', qr/a cache answers before the gate \(504/, qr/\ACacheQuickHandler off/, 'authnz-cached');
 {
-    my $run = apache_case('directory', '--folder', "$folder/www/directory");
+    my $run = case_of('directory', '--folder', "$folder/www/directory");
     finds($run, 'problem', qr/can open it \(200\): Require all granted/, qr/<Location>/,     'directory, Require');
     finds($run, 'problem', qr/can open it \(200\): Satisfy Any/,         qr/`Satisfy All'/, 'directory, Satisfy');
     finds($run, 'problem', qr/can open it \(200\): AuthnzFcgiCheckAuthnProvider None/, qr/<Location>/, 'directory, provider');
     finds($run, 'warning', qr/gives no UNIQUE_ID/, qr/\Aa2enmod unique_id/, 'no mod_unique_id');
 }
-finds(apache_case('ignored'), 'problem', qr/is OPEN: .* 200/, qr/AllowOverride AuthConfig FileInfo/, 'ignored .htaccess');
+finds(case_of('ignored'), 'problem', qr/is OPEN: .* 200/, qr/AllowOverride AuthConfig FileInfo/, 'ignored .htaccess');
 $gate->stop('apache');
+
+# ---- lighttpd: the table of the orders of its modules, a guard on /api/ ------------------------------------------
+
+$gate->stop('tcp');
+$gate->start_authorizer;
+Spendgate::Misconfigured::pages($gate, 'api');
+my $backend = Spendgate::Misconfigured::start_backend($gate);
+my $disable = ', "check-local" => "disable"';
+my $order   = qr/mod_fastcgi (?:before|has to come before) mod_proxy/;
+my @table = (
+    # modules, check-local, and what each kind of page answers: "" guarded
+    [ 'fastcgi first', [qw(fastcgi proxy cgi staticfile)], $disable, { static => '', cgi => '', proxy => '' } ],
+    [ 'proxy first', [qw(proxy fastcgi cgi staticfile)], $disable, { static => '', cgi => '', proxy => qr/\Aload $order/ } ],
+    [
+        'check-local, fastcgi first', [qw(fastcgi proxy cgi staticfile)], '',
+        { static => '', cgi => '', proxy => $order, missing => qr/\A"check-local" => "disable"/ }
+    ],
+    [
+        'check-local, cgi first', [qw(cgi fastcgi proxy staticfile)], '',
+        { static => '', cgi => qr/"check-local" => "disable"/, proxy => $order, missing => qr/\A"check-local" => "disable"/ }
+    ],
+    [
+        'check-local, staticfile first', [qw(staticfile cgi fastcgi proxy)], '',
+        { static => qr/"check-local" => "disable"/, cgi => qr/"check-local" => "disable"/, proxy => $order }
+    ],
+);
+my %page = (static => 'page.txt', cgi => 'run.pl', proxy => 'up/');
+for my $row (@table) {
+    my ($name, $modules, $block, $open) = @$row;
+    ($port) = Spendgate::Misconfigured::start_lighttpd($gate, modules => [ 'indexfile', @$modules ], block => $block, upstream => $backend);
+    for my $kind (sort keys %page) {
+        # What is true of this row, by a request of our own.
+        my $status = Spendgate::E2E::http('GET', $port, "/api/$page{$kind}")->{status};
+        is $status, $open->{$kind} ? 200 : 401, "lighttpd, $name: $kind as in the table";
+        my $run = doctor("http://127.0.0.1:$port/api/$page{$kind}");
+        if ($open->{$kind}) { finds($run, 'problem', qr/is OPEN: .* 200/, $open->{$kind}, "lighttpd, $name: $kind") }
+        else { ok !(grep { $_->{text} =~ /OPEN/ } @{ $run->{findings} }), "lighttpd, $name: $kind is not told as open" }
+    }
+    # The folder alone shows check-local.
+    my $run = doctor("http://127.0.0.1:$port/api/", '--folder', "$folder/www/api");
+    if ($open->{missing}) { finds($run, 'problem', qr/pages below are answered without the gate: .*\(404\)/, $open->{missing}, "lighttpd, $name: the folder") }
+    elsif ($open->{static}) { finds($run, 'problem', qr/is OPEN: .* 200|answered 40\d by lighttpd itself/, $open->{static}, "lighttpd, $name: the folder") }
+    else { clean($run, "lighttpd, $name: the folder") }
+    # Further addresses are looked at as well.
+    if ($name eq 'proxy first') {
+        my $both = doctor("http://127.0.0.1:$port/api/", "http://127.0.0.1:$port/api/up/");
+        finds($both, 'problem', qr{/api/up/: is OPEN: .* 200}, $order, "lighttpd, $name: a second address");
+    }
+    $gate->stop('lighttpd');
+}
+
+($port) = Spendgate::Misconfigured::start_lighttpd($gate, modules => [qw(indexfile fastcgi proxy cgi staticfile)], block => $disable, upstream => $backend, h2 => 1);
+finds(doctor("http://127.0.0.1:$port/api/"), 'warning', qr{HTTP/2, and lighttpd/1\.4\.\d+ can hand the body}, qr/"server\.h2proto" => "disable"/, 'lighttpd, HTTP/2')
+  if Spendgate::Misconfigured::lighttpd_version() < 1.004077;
+$gate->stop('lighttpd');
+
+# Another prefix than the one that was meant; a tag that hides the name; an error handler; capital letters.
+my $body = <<'END';
+server.tag = "a web server"
+END
+($port) = Spendgate::Misconfigured::start_lighttpd($gate, modules => [qw(indexfile fastcgi proxy cgi staticfile)], block => $disable, upstream => $backend, body => $body);
+Spendgate::Misconfigured::pages($gate, 'apis');
+finds(doctor("http://127.0.0.1:$port/apis/"), 'problem', qr/is OPEN: .* 200/, qr/lighttpd: the authorizer's block of fastcgi\.server/, 'a web server without a name');
+$gate->stop('lighttpd');
+
+# ---- nginx ----------------------------------------------------------------------------------------------------
+
+my %snippet = map { $_ => Spendgate::Nginx::snippet($gate, $_, $_ eq 'spendgate.conf' ? ('/run/spendgate' => "$folder/run") : ()) }
+  qw(spendgate.conf spendgate-server.conf spendgate-guard.conf);
+my $guard = qq(include "$snippet{'spendgate-guard.conf'}";);
+my $question = <<"END";
+internal;
+fastcgi_pass spendgate_authorizer;
+fastcgi_pass_request_body off;
+fastcgi_param CONTENT_LENGTH "";
+fastcgi_param SPENDGATE_MODE authorize;
+fastcgi_param REQUEST_METHOD \$request_method;
+fastcgi_param REQUEST_URI \$request_uri;
+fastcgi_param REMOTE_ADDR \$remote_addr;
+END
+my %nginx = (
+    'none'      => '',
+    'return'    => qq($guard return 200 "the page of return";),
+    'satisfy'   => "auth_request /.spendgate/authorize; satisfy any; allow 127.0.0.1; deny all;",
+    'raw'       => 'auth_request /.spendgate/authorize;',
+    'inner'     => "$guard location ^~ /inner/open/ { auth_request off; }",
+    'page'      => 'auth_request /.spendgate/authorize; error_page 401 403 500 =200 /none/page.txt;',
+    'login'     => 'auth_request /.spendgate/authorize; error_page 401 /none/index.html;',
+    'preflight' => qq($guard if (\$request_method = OPTIONS) { return 204; }),
+    'methods'   => 'limit_except GET POST { auth_request /.spendgate/authorize; }',
+    'verdicts'  => 'auth_request /verdicts_cached;',
+    'unique'    => 'auth_request /unique_question; error_page 401 403 500 = @spendgate_deny; auth_request_set $spendgate_denial $upstream_http_x_spendgate_denial;'
+      . ' auth_request_set $spendgate_status $upstream_status; auth_request_set $spendgate_doctor $upstream_http_x_spendgate_doctor;'
+      . ' auth_request_set $spendgate_denied $upstream_http_x_spendgate_status; auth_request_set $spendgate_challenge $upstream_http_www_authenticate;',
+    'down'      => 'auth_request /down_question;',
+    'redirect'  => qq($guard rewrite ^/redirect/old http://127.0.0.1:1/ redirect;),
+);
+delete $nginx{methods};    # nginx takes auth_request in no limit_except
+my $server = qq(include "$snippet{'spendgate-server.conf'}";\n)
+  . join('', map { "location ^~ /$_/ { $nginx{$_} }\n" } sort keys %nginx)
+  . <<"END";
+location /scripts/ { $guard }
+location ~ \\.php\$ { return 200 "run as PHP"; }
+location = /verdicts_cached { $question
+    fastcgi_cache verdicts; fastcgi_cache_key "\$request_uri"; fastcgi_cache_valid 200 1m; fastcgi_ignore_headers Cache-Control Expires Vary; }
+location = /unique_question { $question }
+location = /down_question { internal; fastcgi_pass 127.0.0.1:9; }
+END
+Spendgate::Misconfigured::pages($gate, keys %nginx, 'inner/open', 'scripts');
+($port) = Spendgate::Misconfigured::start_nginx(
+    $gate,
+    http   => qq(include "$snippet{'spendgate.conf'}"; fastcgi_cache_path "$folder/tmp/verdicts" keys_zone=verdicts:1m;),
+    server => $server
+);
+finds(case_of('none'),    'problem', qr/is OPEN: .* 200/, qr/spendgate-guard\.conf \(auth_request/, 'nginx, none');
+finds(case_of('return'),  'problem', qr/is OPEN: .* 200/, qr/`return' or `rewrite' in it is answered before auth_request/, 'nginx, return');
+finds(case_of('satisfy'), 'problem', qr/is OPEN: .* 200/, qr/`satisfy all'/, 'nginx, satisfy any');
+finds(case_of('raw'), 'warning', qr/client gets (?:401|500) and a page of nginx/, qr/error_page 401 403 500 = \@spendgate_deny/, 'nginx, raw');
+finds(case_of('inner'), 'ok', qr/is guarded: 401/, qr//, 'nginx, around an inner location');
+finds(case_of('inner/open'), 'problem', qr/is OPEN: .* 200/, qr/\Awhat is beside it is guarded: .*`auth_request off'/, 'nginx, auth_request off inside');
+finds(case_of('page'), 'problem', qr/is OPEN: .* 200/, qr/auth_request/, 'nginx, an error page with 200');
+finds(case_of('login'), 'problem', qr/401 is sent with another body/, qr/another error_page answers/, 'nginx, an error page of its own');
+finds(case_of('preflight'), 'warning', qr/OPTIONS passes without the gate/, qr/`if \(\$request_method/, 'nginx, OPTIONS');
+finds(case_of('scripts'), 'problem', qr/pages below are answered without the gate: .*\.php \(200\)/, qr/`location ~' beside the guarded location/, 'nginx, a location beside');
+finds(case_of('verdicts', '--key-file', $key_file), 'problem', qr/OPEN after it was allowed once/, qr/no fastcgi_cache/, 'nginx, cached verdicts');
+finds(case_of('unique'), 'warning', qr/nginx gives no UNIQUE_ID/, qr/fastcgi_param UNIQUE_ID/, 'nginx, no UNIQUE_ID');
+finds(case_of('down'), 'problem', qr/closed, but nginx gets no answer/, qr/start spendgate-authorizer/, 'nginx, down');
+clean(case_of('redirect'), 'nginx, a redirection elsewhere');
+$gate->stop('nginx');
 
 done_testing;

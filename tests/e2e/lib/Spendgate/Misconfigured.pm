@@ -34,6 +34,30 @@ sub start_tcp_authorizer {
     return $address;
 }
 
+# A page to proxy to: it answers everything with 200. Returns its port.
+sub start_backend {
+    my ($gate) = @_;
+    my $port = Spendgate::E2E::free_port();
+    my $script = $gate->write_file('etc/backend.pl', <<'END');
+use strict;
+use warnings;
+use IO::Socket::INET;
+my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $ARGV[0], Listen => 50, ReuseAddr => 1) or die $!;
+$SIG{PIPE} = 'IGNORE';
+while (my $client = $listen->accept) {
+    my ($bytes, $length) = ('', 0);
+    while ($bytes !~ /\r\n\r\n/) { sysread $client, $bytes, 65_536, length $bytes or last }
+    $length = $1 if $bytes =~ /^Content-Length:\s*(\d+)/mi;
+    my $have = length($bytes) - index($bytes, "\r\n\r\n") - 4;
+    while ($have < $length) { my $got = sysread $client, my $more, 65_536 or last; $have += $got }
+    print {$client} "HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\nproxied page";
+    close $client;
+}
+END
+    $gate->start('backend', [ '/usr/bin/perl', $script, $port ], ready => sub { Spendgate::E2E::_accepts("127.0.0.1:$port") });
+    return $port;
+}
+
 # Apache with both modules and, on purpose, without mod_unique_id. body => TEXT of the server, modules => [more].
 sub start_apache {
     my ($gate, %option) = @_;
@@ -117,7 +141,7 @@ server.errorlog = "$folder/log/lighttpd-error.log"
 server.upload-dirs = ( "$folder/tmp" )
 index-file.names = ( "index.html" )
 mimetype.assign = ( ".txt" => "text/plain", ".html" => "text/html" )
-fastcgi.server = ( "/api/" => (( "mode" => "authorizer", "socket" => "$folder/run/authorizer.sock",
+fastcgi.server += ( "/api/" => (( "mode" => "authorizer", "socket" => "$folder/run/authorizer.sock",
     "connect-timeout" => 2, "read-timeout" => 10$block )) )
 cgi.assign = ( ".pl" => "/usr/bin/perl" )
 \$HTTP["url"] =~ "^/api/up/" { proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => $option{upstream} )) ) }
@@ -126,6 +150,12 @@ END
     $gate->start('lighttpd', [ '/usr/sbin/lighttpd', '-D', '-f', $config ],
         ready => sub { Spendgate::E2E::_accepts("127.0.0.1:$port") });
     return ($port, $config);
+}
+
+# 1.4.69 is 1.004069.
+sub lighttpd_version {
+    my ($major, $minor, $patch) = `/usr/sbin/lighttpd -v` =~ m{lighttpd/(\d+)\.(\d+)\.(\d+)} or die 'no version';
+    return sprintf '%d.%03d%03d', $major, $minor, $patch;
 }
 
 # nginx. server => TEXT of the server block, http => TEXT before it.
