@@ -28,7 +28,7 @@ static const struct denial_row denial_rows[DENIAL_CODES] = {
     [DENIAL_INVALID_PATH] = { 400, 400, "invalid_path", "invalid_path",
                               "The path of this request is malformed or ambiguous.", NULL },
     [DENIAL_MISSING_CREDENTIAL] = { 401, 401, "missing_credential", "Missing API key",
-                                    "Send a credential: Authorization: Bearer <key>.", "" },
+                                    "Send a credential: Authorization: Bearer KEY.", "" },
     [DENIAL_INVALID_KEY] = { 401, 401, "invalid_key", "invalid_key",
                              "This credential is not valid here.", ", error=\"invalid_token\"" },
     [DENIAL_EXPIRED] = { 401, 401, "expired", "expired", "This account has expired.",
@@ -195,6 +195,31 @@ add_extra(struct buf *body, const struct denial *denial)
         buf_add_format(body, ",\"limit\":%lld", (long long)verdict->concurrency);
 }
 
+/*
+ * ">", "?" and "~" as escapes. They are the only bytes of a body (visible ASCII) that would need
+ * "-" or
+ * "_" in base64url, so with these gone X-Spendgate-Denial is base64 as well, which is what Apache's
+ * mod_include can decode (conf/apache/denials).
+ */
+static void
+escape_for_base64(struct buf *body)
+{
+    char bytes[ANSWER_BODY_SIZE];
+    struct buf copy;
+
+    if (buf_failed(body) || strpbrk(buf_text(body), ">?~") == NULL)
+        return;
+    buf_init(&copy, bytes, sizeof(bytes));
+    buf_add_bytes(&copy, body->data, body->length);
+    buf_clear(body);
+    for (size_t i = 0; i < copy.length; i++) {
+        if (strchr(">?~", bytes[i]) != NULL)
+            buf_add_format(body, "\\u%04x", (unsigned)bytes[i]);
+        else
+            buf_add_char(body, bytes[i]);
+    }
+}
+
 static void
 write_body(const struct denial *denial, const char *request_id, bool compat, bool extra,
            struct buf *body)
@@ -212,6 +237,7 @@ write_body(const struct denial *denial, const char *request_id, bool compat, boo
     if (extra && (!compat || denial->code == DENIAL_SCOPE))
         add_extra(body, denial);
     buf_add_char(body, '}');
+    escape_for_base64(body);
 }
 
 /* ---- the headers --------------------------------------------------------------------------------
@@ -503,22 +529,38 @@ decode_body(const char *text, bool compat, struct buf *body)
     return status;
 }
 
-/* The number after "status=" in a query string, or 0. */
+/* The last value behind `name` ("status=") in a query string, as it stands there. False: none, an
+ * empty one, or one that does not fit. */
+static bool
+query_value(const char *query, const char *name, char *out, size_t size)
+{
+    size_t name_length = strlen(name);
+    size_t length = 0;
+
+    while (query != NULL && *query != '\0') {
+        size_t part = strcspn(query, "&;");
+
+        if (part >= name_length && strncmp(query, name, name_length) == 0) {
+            length = part - name_length;
+            if (length >= size)
+                return false;
+            memcpy(out, query + name_length, length);
+        }
+        query += part;
+        query += *query != '\0';
+    }
+    out[length] = '\0';
+    return length > 0;
+}
+
 static int
 status_of_query(const char *query)
 {
-    static const char name[] = "status=";
-    char digits[4] = "";
+    char digits[4];
     int64_t status = 0;
 
-    while (query != NULL && *query != '\0') {
-        size_t length = strcspn(query, "&;");
-
-        if (length == sizeof(name) - 1 + 3 && strncmp(query, name, sizeof(name) - 1) == 0)
-            memcpy(digits, query + sizeof(name) - 1, 3);
-        query += length;
-        query += *query != '\0';
-    }
+    if (!query_value(query, "status=", digits, sizeof(digits)))
+        return 0;
     return text_to_int64(digits, 100, 999, &status) ? (int)status : 0;
 }
 
@@ -531,7 +573,7 @@ write_plain_body(int status, const char *request_id, struct buf *body)
         const char *name, *message;
     } plain[] = {
         { 400, "invalid_path", "The path of this request is malformed or ambiguous." },
-        { 401, "unauthorized", "Send a valid credential: Authorization: Bearer <key>." },
+        { 401, "unauthorized", "Send a valid credential: Authorization: Bearer KEY." },
         { 403, "forbidden", "This credential may not do that." },
         { 429, "limit_reached", "The budget is used up, or requests come too fast." },
         { 500, "auth_unavailable", "This request could not be checked. Please try again." },
@@ -549,31 +591,46 @@ write_plain_body(int status, const char *request_id, struct buf *body)
     buf_add_char(body, '}');
 }
 
+static bool
+is_error_page(const struct denial_call *call)
+{
+    return call->redirect != NULL && (call->redirect[0] == '4' || call->redirect[0] == '5');
+}
+
 void
-answer_denial_again(const char *text, const char *query, const char *request_id, bool compat,
+answer_denial_again(const struct denial_call *call, const char *request_id, bool compat,
                     struct buf *out)
 {
     char bytes[ANSWER_BODY_SIZE];
+    char named[ANSWER_BODY_SIZE * 4 / 3];
+    const char *text = call->text;
     struct buf body;
     int status = 0;
     bool whole;
 
     buf_init(&body, bytes, sizeof(bytes));
+    if (text == NULL && query_value(call->query, "denial=", named, sizeof(named)))
+        text = named;
     if (text != NULL)
         status = decode_body(text, compat, &body);
     whole = status != 0;
     if (text == NULL)
-        status = status_of_query(query);
+        status = status_of_query(call->query);
     if (!whole && status != 400 && status != 401 && status != 403 && status != 429)
         status = denial_status(DENIAL_UNAVAILABLE, compat);
     if (!whole)
         write_plain_body(status, request_id, &body);
     buf_clear(out);
-    write_head(status, &body, out);
-    if (status == 401)
-        buf_add(out, "WWW-Authenticate: " CHALLENGE "\r\n");
-    if (status == denial_status(DENIAL_UNAVAILABLE, compat))
-        buf_add(out, "Retry-After: 1\r\n");
+    if (whole && is_error_page(call)) {
+        buf_add_format(out, "Status: %d %s\r\nContent-Type: application/json\r\n", status,
+                       reason_phrase(status));
+    } else {
+        write_head(status, &body, out);
+        if (status == 401)
+            buf_add(out, "WWW-Authenticate: " CHALLENGE "\r\n");
+        if (status == denial_status(DENIAL_UNAVAILABLE, compat))
+            buf_add(out, "Retry-After: 1\r\n");
+    }
     buf_add(out, "\r\n");
     buf_add_bytes(out, body.data, body.length);
     assert(!buf_failed(out));

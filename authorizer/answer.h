@@ -71,11 +71,18 @@ bool answer_allow(const struct allow *allow, struct buf *out) MUST_CHECK;
 /* An allow without variables, for a call whose variables are there already. */
 void answer_allow_bare(struct buf *out);
 
-/*
- * Print a denial again: `text` is the base64url body of X-Spendgate-Denial, or NULL; then `query`
- * is searched for status=NNN. Anything that is no denial of ours becomes 503.
- */
-void answer_denial_again(const char *text, const char *query, const char *request_id, bool compat,
+/* How a web server asks for a denial to be printed again; each may be NULL. */
+struct denial_call {
+    const char *text; /* SPENDGATE_DENIAL: the body, as in X-Spendgate-Denial */
+    const char
+        *query; /* QUERY_STRING: without `text`, its denial=... (the same), else status=NNN */
+    const char
+        *redirect; /* REDIRECT_STATUS: 4xx and 5xx say that this is Apache's error page, whose
+                    * other headers are still those of the denial: they are not printed */
+};
+
+/* Print it. Anything that is no denial of ours becomes 503. */
+void answer_denial_again(const struct denial_call *call, const char *request_id, bool compat,
                          struct buf *out);
 
 #endif

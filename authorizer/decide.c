@@ -589,12 +589,15 @@ wipe_credential(const struct request *request)
 static void
 deny_again(struct decider *decider, const struct request *request, struct buf *out)
 {
+    const struct denial_call call = {
+        .text = request_param(request, "SPENDGATE_DENIAL"),
+        .query = request_param(request, "QUERY_STRING"),
+        .redirect = request_param(request, "REDIRECT_STATUS"),
+    };
     char request_id[REQUEST_ID_SIZE];
 
     make_request_id(decider, request_id);
-    answer_denial_again(request_param(request, "SPENDGATE_DENIAL"),
-                        request_param(request, "QUERY_STRING"), request_id,
-                        decider->settings->compat_agentkey, out);
+    answer_denial_again(&call, request_id, decider->settings->compat_agentkey, out);
 }
 
 /* We are called in a way that we do not serve: a mistake in the web server's settings. */
@@ -656,7 +659,13 @@ deny_script(struct decider *decider, const struct error *cause, int64_t now_us, 
 static void
 run_gate(struct decider *decider, const struct request *request, int64_t now_us, struct buf *out)
 {
-    const char *path = request_param(request, "PATH_INFO");
+    const struct gate_target target = {
+        .path = request_param(request, "PATH_INFO"),
+        .translated = request_param(request, "PATH_TRANSLATED"),
+        .document_root = request_param(request, "DOCUMENT_ROOT"),
+        .context_root = request_param(request, "CONTEXT_DOCUMENT_ROOT"),
+    };
+    const char *path = target.path;
     char *environment[GATE_VARIABLES_MAX];
     char storage[ANSWER_SIZE + 2 * GATE_PATH_SIZE];
     struct gate_script script;
@@ -674,8 +683,7 @@ run_gate(struct decider *decider, const struct request *request, int64_t now_us,
         return;
     decider_after(decider);
     buf_init(&variables, storage, sizeof(storage));
-    if (gate_find(decider->settings, request_param(request, "PATH_TRANSLATED"), path, &script,
-                  &err) != STATUS_OK ||
+    if (gate_find(decider->settings, &target, &script, &err) != STATUS_OK ||
         gate_environment(&script, request_environment(request), buf_text(out), &variables,
                          environment, &err) != STATUS_OK ||
         gate_run(&script, environment, &err) != STATUS_OK)

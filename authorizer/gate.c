@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -39,15 +40,45 @@ has_parent_step(const char *path)
     return false;
 }
 
-/* The part of the file's path that is below the root, without a slash in front. */
+/* What `path` has behind `folder`, from its slash on, or NULL when it is not below it. */
 static const char *
-below_root(const char *root, const char *translated, const char *path)
+behind(const char *folder, const char *path)
 {
-    size_t length = strlen(root);
-    const char *below = path;
+    size_t length = strlen(folder);
 
-    if (translated != NULL && strncmp(translated, root, length) == 0 && translated[length] == '/')
-        below = translated + length;
+    while (length > 0 && folder[length - 1] == '/')
+        length--;
+    return strncmp(path, folder, length) == 0 && path[length] == '/' ? path + length : NULL;
+}
+
+/* Whether the root lies in a folder from which the web server serves files. */
+static bool
+is_served_from(const char *root, const char *folder)
+{
+    char real_root[PATH_MAX];
+    char real_folder[PATH_MAX];
+
+    if (folder == NULL || folder[0] != '/')
+        return false;
+    if (realpath(root, real_root) == NULL || realpath(folder, real_folder) == NULL)
+        return strcmp(root, folder) == 0 || behind(folder, root) != NULL;
+    return strcmp(real_root, real_folder) == 0 || behind(real_folder, real_root) != NULL;
+}
+
+/*
+ * The part of the file's path that is below the root, without a slash in front. A root in the web
+ * space has URLs of its own, by which its files are judged; below such a root a path that the web
+ * server maps to elsewhere ("/spendgate/gate.cgi/x.php" for /api/x.php) would be the same file by a
+ * name with another route.
+ */
+static const char *
+below_root(const char *root, const struct gate_target *target)
+{
+    const char *below = target->translated == NULL ? NULL : behind(root, target->translated);
+
+    if (below == NULL && !is_served_from(root, target->document_root) &&
+        !is_served_from(root, target->context_root))
+        below = target->path;
     return below == NULL ? "" : below + strspn(below, "/");
 }
 
@@ -114,10 +145,10 @@ judge_file(const struct settings *settings, int fd, struct gate_script *out, str
 }
 
 enum status
-gate_find(const struct settings *settings, const char *translated, const char *path,
+gate_find(const struct settings *settings, const struct gate_target *target,
           struct gate_script *out, struct error *err)
 {
-    const char *below = below_root(settings->gate_root, translated, path);
+    const char *below = below_root(settings->gate_root, target);
     char copy[GATE_PATH_SIZE];
     enum status status;
     int root, fd;
@@ -158,6 +189,7 @@ is_withheld(const char *entry)
 {
     static const char *const beginnings[] = {
         "CLERK_",
+        "HANDLER=", /* REDIRECT_HANDLER and REDIRECT_URL tell how Apache came to the gate; */
         "PATH_INFO=",
         "PATH_TRANSLATED=",
         "REMOTE_USER=",
@@ -182,6 +214,7 @@ is_withheld(const char *entry)
         "SPENDGATE_SUBJECT=",
         "SPENDGATE_WARN=",
         "STATUS=", /* REDIRECT_STATUS */
+        "URL=",    /* with REDIRECT_URL php-cgi drops PATH_INFO */
     };
     static const char redirected[] = "REDIRECT_";
     bool is_redirected = strncmp(entry, redirected, sizeof(redirected) - 1) == 0;

@@ -22,15 +22,23 @@ struct gate_script {
     const struct interpreter *runner; /* of the settings; NULL: the file runs itself */
 };
 
+/* What the web server says about the file; each may be NULL. */
+struct gate_target {
+    const char *path;          /* PATH_INFO, by which the request was judged */
+    const char *translated;    /* PATH_TRANSLATED: the file of that URL (Action) */
+    const char *document_root; /* DOCUMENT_ROOT and CONTEXT_DOCUMENT_ROOT: where files with */
+    const char *context_root;  /* URLs of their own are */
+};
+
 /*
- * The script of a request. `translated` is PATH_TRANSLATED where the web server knows the file
- * (Action); where that is missing or outside gate { root }, it is `path` (PATH_INFO) below the
- * root. No "..", and no symbolic link that leaves the root.
+ * The script of a request: the translated file if that is below gate { root }; else, with a root
+ * outside the web space, the path below the root. No "..", and no symbolic link that leaves the
+ * root.
  *
  * Errors: STATUS_NOT_FOUND; STATUS_CONFLICT (the file is neither executable nor has an
  * interpreter); STATUS_INVALID (the root is not set, or unusable); STATUS_OVERFLOW.
  */
-enum status gate_find(const struct settings *settings, const char *translated, const char *path,
+enum status gate_find(const struct settings *settings, const struct gate_target *target,
                       struct gate_script *out, struct error *err) MUST_CHECK;
 
 /*

@@ -199,6 +199,13 @@ forbid_core_dumps(void)
 #endif
 }
 
+static bool
+is_cgi_request(void)
+{
+    return (getenv("GATEWAY_INTERFACE") != NULL || getenv("REQUEST_METHOD") != NULL) &&
+           !request_is_fastcgi();
+}
+
 static void
 report_problem(void *context, bool warning, const char *text)
 {
@@ -207,7 +214,9 @@ report_problem(void *context, bool warning, const char *text)
     server->problem_reported |= !warning;
     if (server->options.check)
         fprintf(stderr, "%s%s\n", text, warning ? " (warning)" : "");
-    else
+    else if (!warning || server->options.listen != NULL || !is_cgi_request())
+        /* plain CGI reads the settings at each request: a warning would fill the web server's log
+         */
         log_event(warning ? LOG_WARN : LOG_ERROR, "settings", "message", text, NULL);
 }
 
@@ -438,6 +447,16 @@ run_server(struct server *server)
     return prefork_run(&prefork);
 }
 
+/* A web server may pass the words of a query string as arguments of a CGI program (RFC 3875,
+ * section 4.4): "?--config+/tmp/mine.conf" would be a stranger's settings. */
+static bool
+arguments_may_be_a_query(void)
+{
+    const char *query = getenv("QUERY_STRING");
+
+    return query != NULL && query[0] != '\0' && strchr(query, '=') == NULL && is_cgi_request();
+}
+
 int
 server_main(int argc, char **argv, const struct server_program *program)
 {
@@ -448,7 +467,7 @@ server_main(int argc, char **argv, const struct server_program *program)
     if (!open_standard_descriptors())
         return 1;
     forbid_core_dumps();
-    if (!parse_options(program, argc, argv, &server.options))
+    if (!parse_options(program, arguments_may_be_a_query() ? 1 : argc, argv, &server.options))
         return EXIT_USAGE;
     if (server.options.done)
         return 0;

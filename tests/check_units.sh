@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The systemd units are ones that systemd understands, down to the last key. Run by `make check'.
+# The systemd units and the tmpfiles.d file are ones that systemd understands, down to the last key. Run by `make check'.
 set -u
 srcdir=${srcdir:-.}
 command -v systemd-analyze >/dev/null || {
@@ -17,7 +17,7 @@ for unit in spendgate-authorizer spendgate-tracker; do
     sed -e "s|@bindir@/$unit|/bin/true|" -e 's|@sysconfdir@|/etc|' "$srcdir/conf/systemd/$unit.service.in" \
         >"$folder/$unit.service" || exit 99
 done
-for file in "$folder"/*; do
+for file in "$folder"/*.s*; do
     name=${file##*/}
     said=$(SYSTEMD_UNIT_PATH="$folder:" systemd-analyze verify --man=no --recursive-errors=no "$file" 2>&1 | grep -F spendgate)
     if [ -z "$said" ] && ! grep -q '@[a-z]*dir@' "$file"; then
@@ -27,5 +27,16 @@ for file in "$folder"/*; do
         printf 'FAIL %s\n%s\n' "$name" "$said"
     fi
 done
+
+# Only path and owner are replaced, so that anybody can run it.
+sed -e "s|/run/spendgate|$folder/made|" -e "s|www-data www-data|$(id -un) $(id -gn)|" "$srcdir/conf/tmpfiles/spendgate.conf" \
+    >"$folder/tmpfiles.conf"
+said=$(systemd-tmpfiles --create "$folder/tmpfiles.conf" 2>&1)
+if [ -z "$said" ] && [ "$(stat -c %a "$folder/made")" = 750 ]; then
+    passed=$((passed + 1))
+else
+    failed=$((failed + 1))
+    printf 'FAIL tmpfiles\n%s\n' "$said"
+fi
 echo "units: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -92,7 +92,7 @@ test_simple_denials(void)
         { DENIAL_MISSING_CREDENTIAL, 401,
           "{\"error\":\"missing_credential\",\"message\":\"Send a credential: Authorization: "
           "Bearer "
-          "<key>.\",\"request_id\":\"" ID "\"}",
+          "KEY.\",\"request_id\":\"" ID "\"}",
           "Bearer realm=\"spendgate\"", NULL },
         { DENIAL_INVALID_KEY, 401,
           "{\"error\":\"invalid_key\",\"message\":\"This credential is not valid here.\","
@@ -485,7 +485,9 @@ test_largest_allow_fits(void)
 static const char *
 again(const char *text, const char *query, bool compat)
 {
-    answer_denial_again(text, query, ID, compat, &out);
+    const struct denial_call call = { .text = text, .query = query };
+
+    answer_denial_again(&call, ID, compat, &out);
     return buf_text(&out);
 }
 
@@ -512,6 +514,64 @@ test_denial_comes_back_as_it_was(void)
             check_denial(want, again(encoded, "status=401", compat),
                          denial_status(denials[i].code, compat), want);
         }
+    }
+}
+
+/* Under Apache the other headers of the denial are still there, and would be doubled. */
+static void
+test_error_page_is_the_denial_without_its_headers(void)
+{
+    const char *const statuses[] = { "401", "500" };
+    struct verdict verdict = over_budget();
+    struct denial denial = { .code = DENIAL_BUDGET, .verdict = &verdict };
+    char want[ANSWER_BODY_SIZE];
+    char encoded[8192];
+    char query[8192 + 32];
+
+    CHECK_TRUE("body", text_copy(want, sizeof(want), body(deny(&denial, false))));
+    CHECK_TRUE("header",
+               text_copy(encoded, sizeof(encoded), header(buf_text(&out), "X-Spendgate-Denial")));
+    snprintf(query, sizeof(query), "status=401&denial=%s", encoded);
+    for (size_t i = 0; i < CHECK_COUNT(statuses); i++) {
+        struct denial_call call = { .query = query, .redirect = statuses[i] };
+        char answer[ANSWER_SIZE];
+
+        snprintf(answer, sizeof(answer),
+                 "Status: 429 Too Many Requests\r\nContent-Type: application/json\r\n\r\n%s", want);
+        answer_denial_again(&call, ID, false, &out);
+        CHECK_STRING("by the query", answer, buf_text(&out));
+        call = (struct denial_call){ .text = encoded, .redirect = statuses[i] };
+        answer_denial_again(&call, ID, false, &out);
+        CHECK_STRING("by the parameter", answer, buf_text(&out));
+        call = (struct denial_call){ .query = "status=503", .redirect = statuses[i] };
+        answer_denial_again(&call, ID, false, &out);
+        CHECK_STRING("nothing was there", "1", header(buf_text(&out), "Retry-After"));
+    }
+    check_denial("no error page", again(NULL, query, false), 429, want);
+    CHECK_INT("a denial that is none of ours", 0,
+              strncmp(again(NULL, "denial=AAAA&status=401", false), "Status: 503 ", 12));
+    memset(query, 'A', sizeof(query) - 1);
+    memcpy(query, "denial=", 7);
+    query[sizeof(query) - 1] = '\0';
+    CHECK_INT("one that is too long", 0, strncmp(again(NULL, query, false), "Status: 503 ", 12));
+}
+
+static void
+test_body_has_nothing_that_base64_and_base64url_write_differently(void)
+{
+    struct scope_set required = { .count = 3, .names = { "~a", "b?>", "\"<c~" } };
+    struct denial denial = { .code = DENIAL_SCOPE, .required = &required };
+    const char *answer = deny(&denial, false);
+
+    check_denial("scopes", answer, 403,
+                 "{\"error\":\"insufficient_scope\",\"message\":\"This credential may not do "
+                 "that.\",\"request_id\":\"" ID
+                 "\",\"required\":\"\\u007ea b\\u003f\\u003e \\\"<c\\u007e\"}");
+    for (int code = 0; code < DENIAL_CODES; code++) {
+        denial = (struct denial){ .code = (enum denial_code)code, .required = &required };
+        for (int compat = 0; compat < 2; compat++)
+            CHECK_STRING(denial_name(denial.code), NULL,
+                         strpbrk(header(deny(&denial, compat), "X-Spendgate-Denial"), "-_"));
     }
 }
 
@@ -592,6 +652,8 @@ main(void)
         CHECK_TEST(test_bare_allow),
         CHECK_TEST(test_largest_allow_fits),
         CHECK_TEST(test_denial_comes_back_as_it_was),
+        CHECK_TEST(test_error_page_is_the_denial_without_its_headers),
+        CHECK_TEST(test_body_has_nothing_that_base64_and_base64url_write_differently),
         CHECK_TEST(test_status_of_the_query),
         CHECK_TEST(test_anything_unusable_is_503),
         CHECK_TEST(test_denial_text_of_any_length_is_survived),

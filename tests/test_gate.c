@@ -73,10 +73,11 @@ static void
 check_found(struct fixture *f, const char *translated, const char *path, const char *want_file,
             const char *want_extra)
 {
+    const struct gate_target target = { .path = path, .translated = translated };
     char want[256];
 
     snprintf(want, sizeof(want), "%s/root/%s", f->scratch.folder, want_file);
-    CHECK_STATUS(STATUS_OK, gate_find(f->settings, translated, path, &f->script, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, gate_find(f->settings, &target, &f->script, &f->err), &f->err);
     CHECK_STRING(path, want, f->script.file);
     CHECK_STRING(path, want_extra, f->script.extra);
 }
@@ -84,7 +85,9 @@ check_found(struct fixture *f, const char *translated, const char *path, const c
 static void
 check_refused(struct fixture *f, const char *translated, const char *path, enum status want)
 {
-    CHECK_STATUS(want, gate_find(f->settings, translated, path, &f->script, &f->err), &f->err);
+    const struct gate_target target = { .path = path, .translated = translated };
+
+    CHECK_STATUS(want, gate_find(f->settings, &target, &f->script, &f->err), &f->err);
 }
 
 static void
@@ -115,6 +118,43 @@ test_file_that_the_server_found_is_taken_when_it_is_below_the_root(void)
     check_refused(&f, translated, "/outside/run.cgi", STATUS_NOT_FOUND);
     snprintf(translated, sizeof(translated), "%s/root-other/run.cgi", f.scratch.folder);
     check_found(&f, translated, "/run.cgi", "run.cgi", "");
+    tear_down(&f);
+}
+
+/* /cgi-bin/gate.cgi/deep/page.php must not be /api/deep/page.php by a name with another route. */
+static void
+test_file_with_a_url_is_found_by_that_url_only(void)
+{
+    char translated[256], served[256], elsewhere[256];
+    struct gate_target target = { .path = "/deep/page.php", .translated = elsewhere };
+    struct fixture f;
+
+    set_up(&f);
+    snprintf(elsewhere, sizeof(elsewhere), "%s/deep/page.php", f.scratch.folder);
+    make_link(&f, ".", "link");
+    make_link(&f, "root", "other-name");
+    for (int i = 0; i < 6; i++) {
+        const char *const folders[] = {
+            "", "/root", "/link", "/other-name", "/outside", "/absent"
+        };
+        enum status want = i < 4 ? STATUS_NOT_FOUND : STATUS_OK;
+
+        snprintf(served, sizeof(served), "%s%s", f.scratch.folder, folders[i]);
+        target.document_root = served;
+        target.context_root = NULL;
+        CHECK_STATUS(want, gate_find(f.settings, &target, &f.script, &f.err), &f.err);
+        target.document_root = "/absent";
+        target.context_root = served;
+        CHECK_STATUS(want, gate_find(f.settings, &target, &f.script, &f.err), &f.err);
+    }
+    target.document_root = f.scratch.folder;
+    target.translated = translated;
+    snprintf(translated, sizeof(translated), "%s/root/deep/page.php", f.scratch.folder);
+    CHECK_STATUS(STATUS_OK, gate_find(f.settings, &target, &f.script, &f.err), &f.err);
+    target.translated = NULL;
+    CHECK_STATUS(STATUS_NOT_FOUND, gate_find(f.settings, &target, &f.script, &f.err), &f.err);
+    snprintf(f.settings->gate_root, FILE_PATH_SIZE, "%s/absent-root", f.scratch.folder);
+    CHECK_STATUS(STATUS_NOT_FOUND, gate_find(f.settings, &target, &f.script, &f.err), &f.err);
     tear_down(&f);
 }
 
@@ -197,6 +237,8 @@ test_environment_is_the_scripts_own(void)
                      ENTRY("REMOTE_USER=forged"),
                      ENTRY("REDIRECT_REMOTE_USER=forged"),
                      ENTRY("REDIRECT_STATUS=404"),
+                     ENTRY("REDIRECT_URL=/api/run.cgi/a/b"),
+                     ENTRY("REDIRECT_HANDLER=spendgate"),
                      ENTRY("PATH_INFO=/api/run.cgi/a/b"),
                      ENTRY("PATH_TRANSLATED=/x/run.cgi/a/b"),
                      ENTRY("SCRIPT_NAME=/cgi-bin/gate.cgi"),
@@ -289,6 +331,7 @@ main(void)
     const struct check_test tests[] = {
         CHECK_TEST(test_file_below_the_root_is_found_by_path),
         CHECK_TEST(test_file_that_the_server_found_is_taken_when_it_is_below_the_root),
+        CHECK_TEST(test_file_with_a_url_is_found_by_that_url_only),
         CHECK_TEST(test_nothing_leads_out_of_the_root),
         CHECK_TEST(test_nothing_there),
         CHECK_TEST(test_file_that_cannot_be_run),

@@ -654,6 +654,32 @@ test_a_cgi_request_is_answered_once(void)
     tear_down();
 }
 
+static void
+test_a_query_string_gives_no_options(void)
+{
+    const char *const told[] = { "spendgate-fixture", "--config", config, NULL };
+    const char *const version[] = { "spendgate-fixture", "--version", NULL };
+
+    set_up();
+    setenv("SPENDGATE_CONFIG", config, 1);
+    setenv("GATEWAY_INTERFACE", "CGI/1.1", 1);
+    setenv("QUERY_STRING", "--version", 1);
+    CHECK_INT("exit", 0, run(version));
+    CHECK_TRUE("answer", strstr(output, "cgi=1") != NULL);
+    setenv("REQUEST_METHOD", "GET", 1);
+    unsetenv("GATEWAY_INTERFACE");
+    CHECK_INT("exit", 0, run(version));
+    CHECK_TRUE("answer", strstr(output, "cgi=1") != NULL);
+    unsetenv("SPENDGATE_CONFIG");
+    setenv("QUERY_STRING", "a=b", 1);
+    CHECK_INT("exit", 0, run(told));
+    setenv("QUERY_STRING", "", 1);
+    CHECK_INT("exit", 0, run(told));
+    unsetenv("QUERY_STRING");
+    unsetenv("REQUEST_METHOD");
+    tear_down();
+}
+
 int
 main(void)
 {
@@ -676,6 +702,7 @@ main(void)
         CHECK_TEST(test_a_socket_of_systemd_is_served_by_children),
         CHECK_TEST(test_closed_standard_descriptors_are_filled),
         CHECK_TEST(test_a_cgi_request_is_answered_once),
+        CHECK_TEST(test_a_query_string_gives_no_options),
     };
     ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 32);
 

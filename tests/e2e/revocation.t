@@ -29,10 +29,7 @@ for my $kind (Spendgate::E2E::server_kinds()) {
         $count{ $_->{is} // 'none' }++ for @answers;
         return join ', ', map { "$count{$_} x $_" } sort keys %count;
     };
-    my %refusal =
-      $kind eq 'fcgid'
-      ? (401 => '32 x 401 unauthorized', 403 => '32 x 403 forbidden', expired => '32 x 401 unauthorized')
-      : (401 => '32 x 401 invalid_key', 403 => '32 x 403 frozen', expired => '32 x 401 expired');
+    my %refusal = (401 => '32 x 401 invalid_key', 403 => '32 x 403 frozen', expired => '32 x 401 expired');
     is $everyone->($_->{secret}), '32 x 200 ', "$kind: every process knows the key" for $key, $other;
 
     my @steps = (

@@ -60,7 +60,7 @@ for my $name ('05-spendgate', '05-spendgate-sockets') {
 my $top = Spendgate::E2E::checkout();
 open my $makefile, '<', "$top/conf/Makefile.am" or die $!;
 my $listed = do { local $/; <$makefile> };
-for my $file (map { glob "$top/conf/$_" } qw(lighttpd/* apache/*.conf apache/denials/* nginx/*)) {
+for my $file (map { glob "$top/conf/$_" } qw(lighttpd/* apache/*.conf apache/denials/* nginx/* htaccess/* tmpfiles/*)) {
     (my $name = $file) =~ s{\A\Q$top\E/}{};
     like $listed, qr/\Q$name\E/, "$name is installed";
 }

@@ -567,7 +567,7 @@ sub start_apache {
     my $address = $gate eq 'authnz-fcgi' ? '127.0.0.1:' . ($self->{ports}{authorizer} //= free_port()) : '';
     $self->start_php unless $self->{pid_of}{php};
     my @modules = qw(mpm_event authn_core authz_core authz_user authz_host access_compat headers unique_id alias asis dir env mime
-      setenvif rewrite proxy proxy_fcgi proxy_http cgid);
+      setenvif include rewrite proxy proxy_fcgi proxy_http cgid);
     push @modules, $gate eq 'fcgid' ? 'fcgid' : 'authnz_fcgi';
     my $load = join '', map { "LoadModule ${_}_module /usr/lib/apache2/modules/mod_$_.so\n" } @modules;
     my $fcgid = $gate eq 'fcgid'
