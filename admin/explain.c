@@ -402,7 +402,9 @@ explain_limits(struct explanation *e)
     else
         check_set(e, CHECK_RATE, ANSWER_YES,
                   e->ledger.rate_count == 0 ? "no limit applies" : "within its limits");
-    if (e->plan->concurrency == 0)
+    if (e->route != NULL && e->route->free)
+        check_set(e, CHECK_CONCURRENCY, ANSWER_YES, "not asked: the route is free");
+    else if (e->plan->concurrency == 0)
         check_set(e, CHECK_CONCURRENCY, ANSWER_YES, "no limit");
     else
         check_set(e, CHECK_CONCURRENCY, ANSWER_YES, "%" PRId64 " live of %" PRId64, live,
@@ -438,6 +440,8 @@ explain_budget(struct explanation *e)
                   v->account, period_kind_name(v->period), human_money(v->spent_nanos, spent),
                   human_money(v->held_nanos, held), human_money(v->limit_nanos, limit),
                   v->resets_us == PERIOD_NEVER_US ? "never" : human_time(v->resets_us, resets));
+    else if (e->route != NULL && e->route->free)
+        check_set(e, CHECK_BUDGET, ANSWER_YES, "not asked: the route is free");
     else if (line == NULL)
         check_set(e, CHECK_BUDGET, ANSWER_YES, "no hard budget governs this caller");
     else

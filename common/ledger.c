@@ -660,7 +660,8 @@ ledger_admit(struct ledger *ledger, const struct admission_event *event, int64_t
     const struct plan *plan = event->plan;
     bool in_place = event->repeated && event->earlier != NULL && hold_live(event->earlier, now_us);
     bool counted = in_place || (event->repeated && event->earlier == NULL);
-    bool due = event->hold_due || event->hold_nanos > 0 || (plan != NULL && plan->concurrency > 0);
+    bool due = !event->free && (event->hold_due || event->hold_nanos > 0 ||
+                                (plan != NULL && plan->concurrency > 0));
 
     *out = (struct verdict){ 0 };
     if (ledger->account_count == 0 || event->hold_nanos < 0 || event->hold_nanos > MONEY_MAX_NANOS)
@@ -671,7 +672,7 @@ ledger_admit(struct ledger *ledger, const struct admission_event *event, int64_t
         return;
     if (!counted && !rates_allow(ledger, now_us, out))
         return;
-    if (!in_place &&
+    if (!in_place && !event->free &&
         (!concurrency_allows(ledger, plan, out) || !budgets_allow(ledger, event->hold_nanos, out)))
         return;
     tell_warnings(ledger, event->hold_nanos, in_place, out);

@@ -239,6 +239,8 @@ struct admission_event {
     bool hold_due; /* place a hold, if only of 0. Implied by hold_nanos > 0 and by concurrency */
     int64_t hold_nanos;
     int64_t hold_ttl_us;
+    bool free; /* what is asked for costs nothing: budgets and concurrency are not asked, and no
+                  hold is placed */
     /* An earlier call of this client request was counted, and placed `earlier` (NULL: no hold).
      * While that hold lives, nothing is counted or placed again and budgets and concurrency, which
      * it holds its place in, are not asked; without a hold the rates are not asked (and one that is

@@ -427,6 +427,8 @@ policy_scope_missing(const struct scope_set *granted, const struct scope_set *re
 const struct hold_rule *
 policy_hold_rule(const struct plan *plan, const struct route *route)
 {
+    if (route != NULL && route->free)
+        return NULL;
     if (route != NULL && route->hold.set)
         return &route->hold;
     if (plan != NULL && plan->hold.set)

@@ -96,6 +96,7 @@ struct route {
     struct hold_rule hold;
     struct rate rate; /* per subject on this route */
     unsigned accept;  /* mask of enum credential_kind; 0: what `clerk { accept }` says */
+    bool free;        /* costs nothing: no hold, budgets and concurrency are not asked */
 };
 
 struct policy {
@@ -138,7 +139,8 @@ bool policy_scope_granted(const struct scope_set *granted, const char *scope);
 /* The first scope of `required` that is not granted, or NULL. */
 const char *policy_scope_missing(const struct scope_set *granted, const struct scope_set *required);
 
-/* The hold of a request: the route's rule, else the plan's, else NULL (none). Both may be NULL. */
+/* The hold of a request: the route's rule, else the plan's, else NULL (none, as on a free route).
+ * Both may be NULL. */
 const struct hold_rule *policy_hold_rule(const struct plan *plan, const struct route *route);
 
 #endif

@@ -270,6 +270,8 @@ static const struct setting table[] = {
       AT(route, rate.burst) },
     { ROUTE, "accept", NULL, "kinds of credential, fewer than clerk.accept", WORDS(kind_words),
       AT(route, accept) },
+    { ROUTE, "free", "false", "costs nothing: no hold, and budgets are not asked",
+      OF(VALUE_BOOLEAN), AT(route, free) },
 
     { TOKEN, "sha256", NULL, "digest of the token", OF(VALUE_SHA256), AT(tracker_token, sha256),
       .secret = true, .required = true },

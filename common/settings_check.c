@@ -127,7 +127,7 @@ every_route_holds(const struct policy *policy)
     if (policy->default_route_allow)
         return false;
     for (size_t i = 0; i < policy->route_count; i++) {
-        if (!policy->routes[i].hold.set)
+        if (!policy->routes[i].hold.set && !policy->routes[i].free)
             return false;
     }
     return true;
@@ -192,6 +192,9 @@ check_route(const struct settings *settings, const struct route *route, int line
 {
     check_rate(&route->rate, line, "route.burst", "rate", problems);
     check_hold(&route->hold, line, "route.hold_min_usd", problems);
+    if (route->free && route->hold.set)
+        problem_error(problems, line, "route.free",
+                      "the route \"%s\" is free and has a hold_usd as well", route->prefix);
     if ((route->accept & ~settings->clerk.accept) != 0)
         problem_error(problems, line, "route.accept",
                       "the route \"%s\" accepts a kind that clerk.accept does not", route->prefix);

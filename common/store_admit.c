@@ -128,6 +128,7 @@ admit_init(struct admit *a, struct store *s, const struct admission *ask, bool e
     a->rule = policy_hold_rule(ask->plan, ask->route);
     a->hold_due = (a->rule != NULL && a->rule->set && (a->rule->automatic || a->rule->nanos > 0)) ||
                   ask->plan->concurrency > 0;
+    a->hold_due = a->hold_due && (ask->route == NULL || !ask->route->free);
     a->once = (a->hold_due || has_rates(ask)) && unique_id_of(ask)[0] != '\0';
     a->mode =
         (a->hold_due || has_rates(ask)) && !ask->redirected && !explain ? STORE_WRITE : STORE_READ;
@@ -350,6 +351,7 @@ admit_decide(struct store *s, struct admit *a, struct verdict *out, struct error
         .hold_due = a->hold_due,
         .hold_nanos = a->rule != NULL && a->rule->set ? a->rule->nanos : 0,
         .hold_ttl_us = s->hold_ttl_us,
+        .free = a->ask->route != NULL && a->ask->route->free,
     };
     enum status status = STATUS_OK;
 

@@ -818,6 +818,32 @@ test_admit_without_a_plan_goes_by_hand_set_limits(void)
 }
 
 static void
+test_admit_of_what_is_free_asks_no_budget_and_holds_nothing(void)
+{
+    struct admission_event event = {
+        .plan = &plan, .hold_due = true, .hold_nanos = 10, .free = true
+    };
+
+    fresh();
+    line_add(SUBJECT, PERIOD_DAY, 10);
+    ledger.lines[0].spent_nanos = 11;
+    plan.concurrency = 1;
+    ledger.accounts[SUBJECT].live_holds = 1;
+    ledger_admit(&ledger, &event, NOW, &verdict);
+    CHECK_TRUE("over budget, at the limit of holds: allowed", verdict.allow);
+    CHECK_FALSE("without a hold", verdict.hold_placed);
+    CHECK_INT("held", 0, ledger.lines[0].held_nanos);
+    CHECK_INT("live", 1, ledger.accounts[SUBJECT].live_holds);
+    ledger.accounts[SUBJECT].frozen = true;
+    ledger_admit(&ledger, &event, NOW, &verdict);
+    CHECK_INT("frozen is frozen", REASON_FROZEN, verdict.reason);
+    ledger.accounts[SUBJECT].frozen = false;
+    event.missing_scope = "x";
+    ledger_admit(&ledger, &event, NOW, &verdict);
+    CHECK_INT("and a scope is a scope", REASON_SCOPE, verdict.reason);
+}
+
+static void
 test_admit_notes_the_plan_and_sets_the_expiry_at_first_sight_only(void)
 {
     fresh();
@@ -1585,6 +1611,7 @@ main(void)
         CHECK_TEST(test_admit_asks_in_the_documented_order),
         CHECK_TEST(test_admit_fills_the_hold),
         CHECK_TEST(test_admit_without_a_plan_goes_by_hand_set_limits),
+        CHECK_TEST(test_admit_of_what_is_free_asks_no_budget_and_holds_nothing),
         CHECK_TEST(test_admit_notes_the_plan_and_sets_the_expiry_at_first_sight_only),
         CHECK_TEST(test_the_subject_pays_else_the_key_else_the_first),
         CHECK_TEST(test_the_tightest_budget_is_named),

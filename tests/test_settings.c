@@ -1335,6 +1335,18 @@ test_routes_accept_no_more_than_clerk_does(void)
 }
 
 static void
+test_a_free_route_has_no_hold(void)
+{
+    check_refused_too("route \"/me\" { free = true hold_usd = \"0\" }",
+                      "spendgate.conf:1: route.free: the route \"/me\" is free and has a hold_usd "
+                      "as well");
+    check_accepted("route \"/me\" { free = %s }", "true");
+    settings_close(load_with("default_plan = p plan \"p\" { budget \"m\" { limit_usd = \"1\" "
+                             "period = month } }\nroute \"/me\" { free = true }",
+                             ""));
+}
+
+static void
 test_scope_that_no_plan_grants_is_a_warning(void)
 {
     settings_close(
@@ -1796,6 +1808,7 @@ main(void)
         CHECK_TEST(test_automatic_holds_have_a_range),
         CHECK_TEST(test_routes_are_different_prefixes),
         CHECK_TEST(test_routes_accept_no_more_than_clerk_does),
+        CHECK_TEST(test_a_free_route_has_no_hold),
         CHECK_TEST(test_scope_that_no_plan_grants_is_a_warning),
         CHECK_TEST(test_tokens_are_different),
         CHECK_TEST(test_secret_values_are_never_told),

@@ -11,7 +11,6 @@
 
 void accounts_list(struct call *call);
 void accounts_get(struct call *call);
-void accounts_me(struct call *call);
 void accounts_freeze(struct call *call);
 void accounts_unfreeze(struct call *call);
 void accounts_revoke(struct call *call);

@@ -129,6 +129,24 @@ reason_phrase(int http_status)
 }
 
 static void
+write_cors(struct buf *out, const struct answer *answer)
+{
+    if (answer->vary_origin)
+        buf_add(out, "Vary: Origin\r\n");
+    if (answer->allow_origin == NULL)
+        return;
+    buf_add(out, "Access-Control-Allow-Origin: ");
+    buf_add_header_value(out, answer->allow_origin);
+    buf_add(out, "\r\n");
+    if (answer->allow_cookies)
+        buf_add(out, "Access-Control-Allow-Credentials: true\r\n");
+    if (answer->preflight)
+        buf_add(out, "Access-Control-Allow-Methods: GET\r\n"
+                     "Access-Control-Allow-Headers: Authorization\r\n"
+                     "Access-Control-Max-Age: 600\r\n");
+}
+
+static void
 write_head(struct buf *out, const struct answer *answer)
 {
     buf_add_format(out, "Status: %d %s\r\n", answer->http_status,
@@ -145,6 +163,7 @@ write_head(struct buf *out, const struct answer *answer)
         buf_add_format(out, "Retry-After: %lld\r\n", (long long)answer->retry_after_s);
     if (answer->replayed)
         buf_add(out, "Idempotent-Replayed: true\r\n");
+    write_cors(out, answer);
     buf_add(out, "\r\n");
 }
 

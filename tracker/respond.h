@@ -26,6 +26,11 @@ struct answer {
     const char *allow;
     const char *challenge; /* WWW-Authenticate */
     int64_t retry_after_s; /* 0 none */
+    /* CORS: the origin that may read the answer, borrowed; NULL none. */
+    const char *allow_origin;
+    bool vary_origin;   /* another origin may get another answer */
+    bool allow_cookies; /* a page may send its cookies along */
+    bool preflight;     /* this is the answer to a preflight */
     bool replayed;
     char *body; /* owned; not terminated */
     size_t length, size;

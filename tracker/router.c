@@ -10,6 +10,7 @@
 #include "common/form.h"
 #include "tracker/health.h"
 #include "tracker/holds.h"
+#include "tracker/me.h"
 #include "tracker/spend.h"
 #include "tracker/token.h"
 #include "tracker/webhook.h"
@@ -50,7 +51,8 @@ static const struct call_route call_routes[] = {
     { "POST", "/v1/accounts/*/reverify", TOKEN_ADMIN, accounts_reverify },
     { "GET", "/v1/charges", TOKEN_READ, charges_list },
     { "GET", "/v1/report", TOKEN_READ, charges_report },
-    { "GET", "/v1/me", TOKEN_NONE, accounts_me },
+    { "GET", "/v1/me", TOKEN_NONE, me_get },
+    { "OPTIONS", "/v1/me", TOKEN_NONE, me_preflight },
     { "POST", "/v1/webhooks/clerk", TOKEN_NONE, webhook_clerk },
     { "GET", "/healthz", TOKEN_NONE, health_live },
     { "GET", "/readyz", TOKEN_NONE, health_ready },

@@ -550,6 +550,7 @@ fastcgi.server += ( ".php" => (( "socket" => "$folder/run/php.sock", "bin-path" 
         "SPENDGATE_TRACKER_URL" => "http://127.0.0.1:$port/spendgate",
         "SPENDGATE_TRACKER_TOKEN" => "@{[ POST_TOKEN ]}" ) )) )
 cgi.assign = ( ".pl" => "/usr/bin/perl" )
+@{[ $option{extra} // '' ]}
 END
     $self->start('lighttpd', [ '/usr/sbin/lighttpd', '-D', '-f', $config ],
         ready => sub { _accepts("127.0.0.1:$port") });
