@@ -246,7 +246,9 @@ may_fetch(struct jwks *jwks, int64_t boot_us)
 static enum status
 fetch(struct jwks *jwks, int64_t deadline_us, struct error *err)
 {
-    struct clerk_call call = { .path = JWKS_PATH, .uncounted = true, .deadline_us = deadline_us };
+    struct clerk_call call = { .path = JWKS_PATH,
+                               .use = QUOTA_FOR_UNCOUNTED,
+                               .deadline_us = deadline_us };
     int64_t boot_us = clock_boot_us(&jwks->clock); /* its age counts from before the question */
     struct clerk_answer answer;
     struct error why;

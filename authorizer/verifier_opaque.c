@@ -256,13 +256,14 @@ check(const struct verifier_tools *tools, const struct verifier_question *questi
     buf_add_bytes(&json, question->credential->text, question->credential->length);
     buf_add(&json, "\"}"); /* nothing to escape: see credential.h */
     assert(!buf_failed(&json));
-    status = clerk_http_call(tools->clerk,
-                             &(struct clerk_call){ .path = form->path,
-                                                   .body = body,
-                                                   .body_length = json.length,
-                                                   .known = question->known,
-                                                   .deadline_us = question->deadline_us },
-                             &answer, err);
+    status = clerk_http_call(
+        tools->clerk,
+        &(struct clerk_call){ .path = form->path,
+                              .body = body,
+                              .body_length = json.length,
+                              .use = question->known ? QUOTA_FOR_KNOWN : QUOTA_FOR_NEW,
+                              .deadline_us = question->deadline_us },
+        &answer, err);
     crypto_wipe(body, sizeof(body));
     if (status == STATUS_OK)
         status = verifier_opaque_read(question->kind, &answer, tools->settings, question->now_us,

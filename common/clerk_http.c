@@ -408,9 +408,10 @@ report(struct clerk_http *http, const struct clerk_call *call, const struct cler
         return;
     if (answer->outcome == CLERK_UNAVAILABLE)
         what = QUOTA_CALL_FAILED;
-    else if (answer->outcome == CLERK_RATE_LIMITED && !call->uncounted)
+    else if (answer->outcome == CLERK_RATE_LIMITED)
         what = QUOTA_CALL_LIMITED;
-    clerk_quota_report(http->quota, what, answer->retry_after_us, clock_boot_us(&http->clock));
+    clerk_quota_report(http->quota, call->use, what, answer->retry_after_us,
+                       clock_boot_us(&http->clock));
 }
 
 /* One request. True when another attempt may fare better. */
@@ -449,12 +450,9 @@ may_call(struct clerk_http *http, const struct clerk_call *call, struct clerk_an
     enum quota_answer answer = QUOTA_GRANTED;
     int64_t retry_after_us = 0;
 
-    if (http->quota != NULL && call->uncounted)
+    if (http->quota != NULL)
         answer =
-            clerk_quota_take_uncounted(http->quota, clock_boot_us(&http->clock), &retry_after_us);
-    else if (http->quota != NULL)
-        answer = clerk_quota_take(http->quota, call->known, clock_boot_us(&http->clock),
-                                  &retry_after_us);
+            clerk_quota_take(http->quota, call->use, clock_boot_us(&http->clock), &retry_after_us);
     if (answer == QUOTA_GRANTED)
         return true;
     out->retry_after_us = retry_after_us;

@@ -56,8 +56,7 @@ struct clerk_call {
     const char *path; /* "/v1/…" */
     const char *body; /* NULL: a GET */
     size_t body_length;
-    bool known; /* the credential was valid before: the reserved part of the quota may be used */
-    bool uncounted;      /* Clerk does not count it: no quota, and its 429 is nobody else's */
+    enum quota_use use;
     int64_t deadline_us; /* boot clock: every attempt and every pause ends before it */
 };
 

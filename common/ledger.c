@@ -887,28 +887,58 @@ ledger_refund(struct ledger *ledger, int64_t charge_nanos, int64_t refunded_nano
 #define RATE_NOW_MAX_US \
     (INT64_MAX / NANOS_PER_US - BURST_MAX_NS / NANOS_PER_US - 2 * RATE_CLOCK_SLACK_US)
 
+/* A rate with a limit, as times. */
+struct gcra {
+    int64_t interval_ns;
+    int64_t full_ns; /* the TAT when the whole burst is taken now */
+    int64_t tat_ns;  /* not before now */
+};
+
+static struct gcra
+gcra_of(const struct rate *rate, int64_t tat_ns, int64_t now_us)
+{
+    int64_t now_ns = (now_us < RATE_NOW_MAX_US ? now_us : RATE_NOW_MAX_US) * NANOS_PER_US;
+    int64_t burst_ns;
+    struct gcra gcra;
+
+    gcra.interval_ns = rate->per_us * NANOS_PER_US / rate->count;
+    burst_ns = rate->burst > BURST_MAX_NS / gcra.interval_ns ? BURST_MAX_NS
+                                                             : rate->burst * gcra.interval_ns;
+    gcra.full_ns = now_ns + burst_ns;
+    gcra.tat_ns = tat_ns > now_ns ? tat_ns : now_ns;
+    if (gcra.tat_ns > gcra.full_ns + RATE_CLOCK_SLACK_US * NANOS_PER_US)
+        gcra.tat_ns = gcra.full_ns - gcra.interval_ns;
+    return gcra;
+}
+
 bool
 rate_take(const struct rate *rate, int64_t *tat_ns, int64_t now_us, int64_t *retry_after_us)
 {
-    int64_t now_ns = (now_us < RATE_NOW_MAX_US ? now_us : RATE_NOW_MAX_US) * NANOS_PER_US;
-    int64_t interval_ns, burst_ns, next_ns, full_ns;
+    struct gcra gcra;
+    int64_t next_ns;
 
     *retry_after_us = 0;
     if (rate->count == 0)
         return true;
-    interval_ns = rate->per_us * NANOS_PER_US / rate->count;
-    burst_ns = rate->burst > BURST_MAX_NS / interval_ns ? BURST_MAX_NS : rate->burst * interval_ns;
-    full_ns = now_ns + burst_ns; /* the TAT when the whole burst is taken now */
-    next_ns = *tat_ns > now_ns ? *tat_ns : now_ns;
-    if (next_ns > full_ns + RATE_CLOCK_SLACK_US * NANOS_PER_US)
-        next_ns = full_ns - interval_ns;
-    next_ns += interval_ns;
-    if (next_ns > full_ns) {
-        *retry_after_us = (next_ns - full_ns + NANOS_PER_US - 1) / NANOS_PER_US;
+    gcra = gcra_of(rate, *tat_ns, now_us);
+    next_ns = gcra.tat_ns + gcra.interval_ns;
+    if (next_ns > gcra.full_ns) {
+        *retry_after_us = (next_ns - gcra.full_ns + NANOS_PER_US - 1) / NANOS_PER_US;
         return false;
     }
     *tat_ns = next_ns;
     return true;
+}
+
+int64_t
+rate_left(const struct rate *rate, int64_t tat_ns, int64_t now_us)
+{
+    struct gcra gcra;
+
+    if (rate->count == 0)
+        return rate->burst;
+    gcra = gcra_of(rate, tat_ns, now_us);
+    return gcra.tat_ns > gcra.full_ns ? 0 : (gcra.full_ns - gcra.tat_ns) / gcra.interval_ns;
 }
 
 bool

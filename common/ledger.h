@@ -336,5 +336,8 @@ bool rate_take(const struct rate *rate, int64_t *tat_ns, int64_t now_us, int64_t
 /* The same question without taking anything. */
 bool rate_would_allow(const struct rate *rate, int64_t tat_ns, int64_t now_us,
                       int64_t *retry_after_us);
+/* How many requests it would allow at once, 0..burst; of a rate without a limit (count 0) its
+ * burst. */
+int64_t rate_left(const struct rate *rate, int64_t tat_ns, int64_t now_us);
 
 #endif

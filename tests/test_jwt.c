@@ -63,7 +63,7 @@ scripted_ask(void *context, const struct clerk_call *call, struct clerk_answer *
 {
     CHECK_TRUE("context", context == &f);
     CHECK_STRING("path", "/v1/jwks", call->path);
-    CHECK_TRUE("a GET that nobody counts", call->body == NULL && call->uncounted && !call->known);
+    CHECK_TRUE("a GET that nobody counts", call->body == NULL && call->use == QUOTA_FOR_UNCOUNTED);
     f.calls++;
     *out = (struct clerk_answer){ .outcome = CLERK_UNAVAILABLE, .body = "" };
     if (f.status != STATUS_OK)

@@ -1430,6 +1430,26 @@ test_rate_allows_the_burst_and_then_one_per_interval(void)
 }
 
 static void
+test_rate_tells_what_is_left(void)
+{
+    const struct rate rate = { .count = 60, .per_us = MINUTE, .burst = 3 };
+    const struct rate none = { .burst = 7 };
+    int64_t tat_ns = 0, retry_us;
+
+    CHECK_INT("all", 3, rate_left(&rate, tat_ns, NOW));
+    for (int left = 2; left >= 0; left--) {
+        CHECK_TRUE("take", rate_take(&rate, &tat_ns, NOW, &retry_us));
+        CHECK_INT("left", left, rate_left(&rate, tat_ns, NOW));
+    }
+    CHECK_INT("not yet", 0, rate_left(&rate, tat_ns, NOW + US_PER_SECOND - 1));
+    CHECK_INT("one more", 1, rate_left(&rate, tat_ns, NOW + US_PER_SECOND));
+    CHECK_INT("all again", 3, rate_left(&rate, tat_ns, NOW + MINUTE));
+    CHECK_INT("an earlier clock", 0, rate_left(&rate, tat_ns, NOW - US_PER_SECOND));
+    CHECK_INT("a clock that was wrong", 1, rate_left(&rate, INT64_MAX, NOW));
+    CHECK_INT("no limit", 7, rate_left(&none, tat_ns, NOW));
+}
+
+static void
 test_rate_is_exact_in_nanoseconds(void)
 {
     const struct rate rate = { .count = 3, .per_us = US_PER_SECOND, .burst = 3 };
@@ -1636,6 +1656,7 @@ main(void)
         CHECK_TEST(test_carry_hands_the_overrun_on),
         CHECK_TEST(test_carry_says_what_it_cannot_compute),
         CHECK_TEST(test_rate_allows_the_burst_and_then_one_per_interval),
+        CHECK_TEST(test_rate_tells_what_is_left),
         CHECK_TEST(test_rate_is_exact_in_nanoseconds),
         CHECK_TEST(test_rate_does_not_loosen_when_requests_overtake_each_other),
         CHECK_TEST(test_rate_forgets_a_clock_that_was_wrong),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tracker/health.h"
 
+#include "common/clerk_quota.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/money.h"
@@ -13,7 +14,7 @@
  * this program has no time yet; one that differs this much from the database's has a wrong one. */
 #define CLOCK_EARLIEST_US (INT64_C(1767225600) * US_PER_SECOND) /* 2026-01-01 */
 #define CLOCK_DIFFERENCE_MAX_US (5 * US_PER_SECOND)
-#define METRICS_SIZE 4096
+#define METRICS_SIZE 8192
 #define DAY_US (86400 * US_PER_SECOND)
 
 void
@@ -45,10 +46,23 @@ check_ready(struct call *call, struct refusal *refusal)
     }
 }
 
+/* As the authorizers of this host see Clerk, by their cache file; false where there is none. */
+static bool
+look_at_clerk(const struct call *call, int64_t boot_us, struct clerk_quota_state *out)
+{
+    const struct settings *settings = call->tracker->settings;
+    const struct host_cache_options cache = { .path = settings->cache_path,
+                                              .group = settings->store_group };
+
+    return clerk_quota_peek(&cache, &settings->clerk.rate, boot_us, out);
+}
+
 void
 health_ready(struct call *call)
 {
     struct refusal refusal = { .http_status = 0 };
+    const struct clock clock = clock_system();
+    struct clerk_quota_state clerk;
 
     check_ready(call, &refusal);
     if (refused(&refusal)) {
@@ -56,7 +70,12 @@ health_ready(struct call *call)
         return;
     }
     call->answer->http_status = 200;
-    answer_add_text(call->answer, "{\"status\":\"ready\",\"store\":\"ok\",\"clock\":\"ok\"}");
+    answer_add_text(call->answer, "{\"status\":\"ready\",\"store\":\"ok\",");
+    /* Told, and no reason to send posts elsewhere: the money of what was allowed has to come in. */
+    if (look_at_clerk(call, clock_boot_us(&clock), &clerk))
+        answer_add_text(call->answer,
+                        clerk.breaker_open ? "\"clerk\":\"breaker_open\"," : "\"clerk\":\"ok\",");
+    answer_add_text(call->answer, "\"clock\":\"ok\"}");
 }
 
 /* ---- metrics -------------------------------------------------------------------------------- */
@@ -130,6 +149,53 @@ add_metric(struct buf *out, const char *name, const char *help, int64_t value, b
     buf_add_char(out, '\n');
 }
 
+struct share_metric {
+    const char *name, *help;
+    int64_t all, of_new;
+};
+
+static void
+add_share_metric(struct buf *out, const struct share_metric *metric)
+{
+    buf_add_format(out, "# HELP %s %s\n# TYPE %s gauge\n", metric->name, metric->help,
+                   metric->name);
+    buf_add_format(out, "%s{share=\"all\"} %lld\n", metric->name, (long long)metric->all);
+    buf_add_format(out, "%s{share=\"new\"} %lld\n", metric->name, (long long)metric->of_new);
+}
+
+/* When something was on the boot clock, as Unix time; 0 stays 0. */
+static int64_t
+unix_seconds(int64_t then_boot_us, int64_t boot_us, int64_t now_us)
+{
+    return then_boot_us == 0 ? 0 : (now_us - (boot_us - then_boot_us)) / US_PER_SECOND;
+}
+
+static void
+clerk_metrics_write(struct buf *out, const struct clerk_quota_state *clerk, int64_t boot_us,
+                    int64_t now_us)
+{
+    const struct share_metric metrics[] = {
+        { "spendgate_clerk_quota_calls",
+          "Calls to Clerk that this host may make at once: by all, and for credentials not valid "
+          "before.",
+          clerk->calls, clerk->new_calls },
+        { "spendgate_clerk_quota_remaining_calls", "How many of them are left now.",
+          clerk->calls_left, clerk->new_calls_left },
+        { "spendgate_clerk_quota_low_timestamp_seconds",
+          "When the log last warned that less than a tenth was left, 0 for never.",
+          unix_seconds(clerk->low_us, boot_us, now_us),
+          unix_seconds(clerk->new_low_us, boot_us, now_us) },
+    };
+
+    for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
+        add_share_metric(out, &metrics[i]);
+    add_metric(out, "spendgate_clerk_pause_seconds", "How long Clerk's Retry-After still holds.",
+               (clerk->pause_us + US_PER_SECOND - 1) / US_PER_SECOND, false);
+    add_metric(out, "spendgate_clerk_breaker_open",
+               "Whether calls to Clerk are held back because it did not answer.",
+               clerk->breaker_open, false);
+}
+
 static void
 metrics_write(struct buf *out, const struct metrics *metrics)
 {
@@ -153,6 +219,9 @@ health_metrics(struct call *call)
     struct refusal refusal = { .http_status = 0 };
     struct store *store = call_store(call, &refusal);
     struct metrics metrics = { .now_us = call->now_us };
+    const struct clock clock = clock_system();
+    const int64_t boot_us = clock_boot_us(&clock);
+    struct clerk_quota_state clerk;
     char storage[METRICS_SIZE];
     struct error err;
     struct buf text;
@@ -165,6 +234,8 @@ health_metrics(struct call *call)
     }
     buf_init(&text, storage, sizeof(storage));
     metrics_write(&text, &metrics);
+    if (look_at_clerk(call, boot_us, &clerk))
+        clerk_metrics_write(&text, &clerk, boot_us, clock_now_us(&clock));
     call->answer->http_status = 200;
     call->answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
     answer_add_buf(call->answer, &text);

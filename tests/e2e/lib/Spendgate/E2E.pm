@@ -796,7 +796,7 @@ sub decided {
 
 sub body_json {
     my ($answer) = @_;
-    return eval { $json->decode($answer->{body}) };
+    return scalar eval { $json->decode($answer->{body}) };
 }
 
 # The tracker, through the web server: ($status, $decoded_body, $answer). Token by role, admin by default.
