@@ -9,7 +9,7 @@
 
 #include "common/banned.h"
 
-#define CSV_COLUMNS_MAX 160
+#define CSV_COLUMNS_MAX 256
 #define CSV_FIELD_SIZE 256
 /* A dollar per unit is 10^6 dollars, or 10^15 nano-dollars, per million. */
 #define PER_UNIT_SHIFT 15
@@ -61,6 +61,25 @@ price_per_unit_parse(const char *text, int64_t *nanos_per_million)
     return true;
 }
 
+/* A name as it can be stored and shown: UTF-8 without control characters, not empty. */
+static bool
+name_copy(char *out, size_t size, const char *name)
+{
+    size_t left = strlen(name);
+
+    if (left == 0)
+        return false;
+    for (const char *at = name; left > 0;) {
+        size_t length = text_utf8_length(at, left);
+
+        if (length == 0 || (unsigned char)*at < 0x20 || *at == 0x7f)
+            return false;
+        at += length;
+        left -= length;
+    }
+    return text_copy(out, size, name);
+}
+
 /* ---- LiteLLM -------------------------------------------------------------------------------- */
 
 /* A figure's name is one of these, then at most one step, then at most one tier. Longest names
@@ -76,9 +95,11 @@ static const struct {
     { "output_cost_per_token", PRICE_OUTPUT },
     { "output_cost_per_audio_token", PRICE_AUDIO_OUTPUT },
     { "output_cost_per_image_token", PRICE_IMAGE_OUTPUT },
+    { "output_cost_per_video_token", PRICE_VIDEO_OUTPUT },
     { "output_cost_per_reasoning_token", PRICE_REASONING },
     { "cache_read_input_token_cost", PRICE_CACHE_READ },
     { "cache_read_input_audio_token_cost", PRICE_AUDIO_CACHE_READ },
+    { "cache_read_input_image_token_cost", PRICE_IMAGE_CACHE_READ },
     { "cache_creation_input_token_cost_above_1hr", PRICE_CACHE_WRITE_1H },
     { "cache_creation_input_token_cost", PRICE_CACHE_WRITE },
 };
@@ -115,13 +136,6 @@ struct litellm_state {
     struct price_entry entry;
 };
 
-static bool
-is_cost(const char *name)
-{
-    return strstr(name, "cost") != NULL || strcmp(name, "provider_specific_entry") == 0 ||
-           strstr(name, "uplift") != NULL;
-}
-
 static void
 litellm_left_out(const struct litellm_state *state, bool whole, const char *figure, const char *why)
 {
@@ -136,25 +150,102 @@ litellm_left_out(const struct litellm_state *state, bool whole, const char *figu
                           buf_failed(&text) ? why : buf_text(&text));
 }
 
+/* Whether a figure that is no rate of ours is money all the same; then why it is left out. */
+static const char *
+litellm_why(const char *name)
+{
+    static const struct {
+        const char *part;
+        const char *why;
+    } reasons[] = {
+        { "_audio_per_second", "usage objects count tokens: sound is charged as audio_input" },
+        { "_video_per_second", "usage objects count tokens: video is charged as image_input" },
+        { "_per_second", "usage objects count tokens, not seconds" },
+        { "input_cost_per_image", "usage objects count tokens: images are charged as image_input" },
+        { "output_cost_per_image",
+          "usage objects count tokens: images are charged as image_output" },
+        { "_per_character", "usage objects count tokens, not characters" },
+        { "_above_",
+          "no step or lifetime that is known here: such requests are charged without it" },
+        { "cache_creation_input_audio", "no usage object counts sound written to a cache" },
+        { "cost", "no usage object counts this" },
+    };
+
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        if (strstr(name, reasons[i].part) != NULL)
+            return reasons[i].why;
+    }
+    return NULL;
+}
+
+/* A factor such as 1.1; of several the largest. */
+static void
+litellm_factor(const struct litellm_state *state, const char *name, const struct json *value,
+               int64_t *factor)
+{
+    const char *text = json_number_text(value);
+    int64_t given;
+
+    if (text == NULL || !money_parse_usd(text, &given))
+        litellm_left_out(state, false, name, "not a factor of at most nine decimals");
+    else if (given > *factor)
+        *factor = given;
+}
+
+/* {"fast": 6.0, "us": 1.1} */
+static bool
+litellm_specific(const char *name, const struct json *value, void *context)
+{
+    struct litellm_state *state = context;
+
+    if (strcmp(name, "fast") == 0)
+        litellm_factor(state, name, value, &state->entry.price.factors[PRICE_FAST]);
+    else if (strlen(name) == 2)
+        litellm_factor(state, name, value, &state->entry.price.factors[PRICE_REGIONAL]);
+    else
+        litellm_left_out(state, false, name, "no factor that is known here");
+    return true;
+}
+
+/* How much is searched for a query stands in no usage object: the middle one is the vendors'
+ * default. */
+static void
+litellm_search(struct litellm_state *state, const char *name, const struct json *value)
+{
+    int64_t *rate = &state->entry.price.rates[PRICE_STANDARD][PRICE_BASE][PRICE_WEB_SEARCH];
+    const char *low = json_number_text(json_member(value, "search_context_size_low"));
+    const char *medium = json_number_text(json_member(value, "search_context_size_medium"));
+    const char *high = json_number_text(json_member(value, "search_context_size_high"));
+    int64_t least = 0, most = 0;
+
+    if (medium == NULL || !price_per_unit_parse(medium, rate)) {
+        *rate = PRICE_UNSET;
+        litellm_left_out(state, false, name, "no price of a search of medium size");
+        return;
+    }
+    if ((low != NULL && (!price_per_unit_parse(low, &least) || least != *rate)) ||
+        (high != NULL && (!price_per_unit_parse(high, &most) || most != *rate)))
+        litellm_left_out(state, false, name,
+                         "no usage object tells the size of a search: taken is the medium one");
+}
+
 static bool
 litellm_figure(const char *name, const struct json *value, void *context)
 {
     struct litellm_state *state = context;
     int64_t *rate = litellm_rate(&state->entry.price, name);
     const char *text = json_number_text(value);
+    const char *why = litellm_why(name);
 
-    if (strcmp(name, "search_context_cost_per_query") == 0) {
-        /* The size of the search is not in a usage object: the middle one is the vendors' default.
-         */
-        rate = &state->entry.price.rates[PRICE_STANDARD][PRICE_BASE][PRICE_WEB_SEARCH];
-        text = json_number_text(json_member(value, "search_context_size_medium"));
-    }
-    if (rate == NULL) {
-        if (is_cost(name))
-            litellm_left_out(state, false, name, "no usage object counts this");
-        return true;
-    }
-    if (text == NULL || !price_per_unit_parse(text, rate)) {
+    if (strcmp(name, "search_context_cost_per_query") == 0)
+        litellm_search(state, name, value);
+    else if (strcmp(name, "provider_specific_entry") == 0)
+        json_each(value, litellm_specific, state);
+    else if (strncmp(name, "regional_processing_uplift_multiplier_", 38) == 0)
+        litellm_factor(state, name, value, &state->entry.price.factors[PRICE_REGIONAL]);
+    else if (rate == NULL && why != NULL && json_type(value) != JSON_NULL)
+        litellm_left_out(state, false, name, why);
+    else if (rate != NULL && (text == NULL || !price_per_unit_parse(text, rate))) {
         *rate = PRICE_UNSET;
         litellm_left_out(state, false, name, "not a price of at most 15 decimals");
     }
@@ -166,19 +257,19 @@ litellm_model(const char *model, const struct json *value, void *context)
 {
     struct litellm_state *state = context;
     const char *provider = json_string(json_member(value, "litellm_provider"));
-    const int64_t *standard = state->entry.price.rates[PRICE_STANDARD][PRICE_BASE];
+    int64_t *standard = state->entry.price.rates[PRICE_STANDARD][PRICE_BASE];
 
     price_init(&state->entry.price);
     state->entry.from_us = 0;
-    if (!text_copy(state->entry.model, sizeof(state->entry.model), model)) {
+    if (!name_copy(state->entry.model, sizeof(state->entry.model), model)) {
         state->entry.model[0] = '\0';
-        litellm_left_out(state, true, "", "the model's name is too long");
+        litellm_left_out(state, true, "", "the model's name is too long, or no text");
         return true;
     }
     if (strcmp(model, "sample_spec") == 0)
         return true; /* the file's own explanation of its members */
     if (provider == NULL ||
-        !text_copy(state->entry.provider, sizeof(state->entry.provider), provider)) {
+        !name_copy(state->entry.provider, sizeof(state->entry.provider), provider)) {
         litellm_left_out(state, true, "", "no litellm_provider, or a too long one");
         return true;
     }
@@ -187,6 +278,9 @@ litellm_model(const char *model, const struct json *value, void *context)
         litellm_left_out(state, true, "", "no price per token");
         return true;
     }
+    /* A model that makes nothing but images calls its image tokens just output. */
+    if (standard[PRICE_OUTPUT] == PRICE_UNSET)
+        standard[PRICE_OUTPUT] = standard[PRICE_IMAGE_OUTPUT];
     state->status = state->sink->price(state->sink->context, &state->entry, state->err);
     return state->status == STATUS_OK;
 }
@@ -259,44 +353,79 @@ csv_next(struct csv *csv)
 
 enum { COLUMN_PROVIDER = -1, COLUMN_MODEL = -2, COLUMN_FROM = -3 };
 
-/* Where a column's values go: a rate's place in struct price, or one of the above. */
+/* Where a column's values go: the offset of a rate in struct price, or one of the above. */
 struct csv_header {
     size_t count;
     ptrdiff_t columns[CSV_COLUMNS_MAX];
 };
 
+/* Where the column of that name goes; false when there is none. */
+static bool
+csv_column(const char *name, ptrdiff_t *column)
+{
+    struct price price;
+    const int64_t *rate = price_rate_named(&price, name);
+
+    if (strcmp(name, "provider") == 0)
+        *column = COLUMN_PROVIDER;
+    else if (strcmp(name, "model") == 0)
+        *column = COLUMN_MODEL;
+    else if (strcmp(name, "from") == 0)
+        *column = COLUMN_FROM;
+    else if (rate != NULL)
+        *column = (const char *)rate - (const char *)&price;
+    else
+        return false;
+    return true;
+}
+
+static bool
+csv_has_column(const struct csv_header *header, ptrdiff_t column)
+{
+    for (size_t i = 0; i < header->count; i++) {
+        if (header->columns[i] == column)
+            return true;
+    }
+    return false;
+}
+
 static enum status
 csv_read_header(struct csv *csv, struct csv_header *header, struct error *err)
 {
-    struct price price;
-    bool model = false;
     enum csv_end end;
 
     header->count = 0;
     do {
-        int64_t *rate;
+        ptrdiff_t column;
 
         end = csv_next(csv);
         if (end == CSV_BAD || header->count == CSV_COLUMNS_MAX)
             return error_set(err, STATUS_INVALID, "price file: line 1: not a header line");
-        rate = price_rate_named(&price, csv->field);
-        if (strcmp(csv->field, "provider") == 0)
-            header->columns[header->count] = COLUMN_PROVIDER;
-        else if (strcmp(csv->field, "model") == 0)
-            header->columns[header->count] = COLUMN_MODEL;
-        else if (strcmp(csv->field, "from") == 0)
-            header->columns[header->count] = COLUMN_FROM;
-        else if (rate != NULL)
-            header->columns[header->count] = rate - &price.rates[0][0][0];
-        else
+        if (!csv_column(csv->field, &column))
             return error_set(err, STATUS_INVALID, "price file: line 1: unknown column \"%s\"",
                              csv->field);
-        model = model || header->columns[header->count] == COLUMN_MODEL;
-        header->count++;
+        if (csv_has_column(header, column))
+            return error_set(err, STATUS_INVALID, "price file: line 1: column \"%s\" twice",
+                             csv->field);
+        header->columns[header->count++] = column;
     } while (end == CSV_FIELD);
-    if (!model)
+    if (!csv_has_column(header, COLUMN_MODEL))
         return error_set(err, STATUS_INVALID, "price file: line 1: no column \"model\"");
     return STATUS_OK;
+}
+
+/* RFC 3339, or a date: its first instant, UTC. */
+static bool
+csv_time(const char *field, int64_t *time_us)
+{
+    char storage[CSV_FIELD_SIZE + 16];
+    struct buf text;
+
+    buf_init(&text, storage, sizeof(storage));
+    buf_add(&text, field);
+    if (strlen(field) == strlen("2026-01-01"))
+        buf_add(&text, "T00:00:00Z");
+    return text_to_time_us(buf_text(&text), time_us);
 }
 
 static bool
@@ -304,13 +433,14 @@ csv_store(const char *field, ptrdiff_t column, struct price_entry *entry)
 {
     switch (column) {
     case COLUMN_PROVIDER:
-        return text_copy(entry->provider, sizeof(entry->provider), field);
+        return *field == '\0' || name_copy(entry->provider, sizeof(entry->provider), field);
     case COLUMN_MODEL:
-        return *field != '\0' && text_copy(entry->model, sizeof(entry->model), field);
+        return name_copy(entry->model, sizeof(entry->model), field);
     case COLUMN_FROM:
-        return *field == '\0' || text_to_time_us(field, &entry->from_us);
+        return *field == '\0' || csv_time(field, &entry->from_us);
     default:
-        return *field == '\0' || money_parse_usd(field, &entry->price.rates[0][0][0] + column);
+        return *field == '\0' ||
+               money_parse_usd(field, (int64_t *)((char *)&entry->price + column));
     }
 }
 
@@ -339,19 +469,31 @@ csv_read_line(struct csv *csv, const struct csv_header *header, struct price_ent
     return STATUS_OK;
 }
 
+/* An empty line that ends as Windows does. */
+static bool
+csv_is_blank(const struct csv *csv)
+{
+    return csv->length - csv->position >= 2 && memcmp(csv->text + csv->position, "\r\n", 2) == 0;
+}
+
 static enum status
 import_csv(const char *text, size_t length, const struct price_sink *sink, struct error *err)
 {
+    static const char mark[] = "\xef\xbb\xbf"; /* spreadsheets begin UTF-8 with it */
     struct csv csv = { .text = text, .length = length, .line = 1 };
     struct csv_header header;
-    enum status status = csv_read_header(&csv, &header, err);
+    enum status status;
+
+    if (length >= strlen(mark) && memcmp(text, mark, strlen(mark)) == 0)
+        csv.position = strlen(mark);
+    status = csv_read_header(&csv, &header, err);
 
     while (status == STATUS_OK && csv.position < length) {
         struct price_entry entry;
 
         csv.line++;
-        if (text[csv.position] == '\n') { /* an empty line */
-            csv.position++;
+        if (text[csv.position] == '\n' || csv_is_blank(&csv)) {
+            csv.position += text[csv.position] == '\n' ? 1 : 2;
             continue;
         }
         status = csv_read_line(&csv, &header, &entry, err);

@@ -3,9 +3,10 @@
  * Price files: our own CSV, and the community price file in LiteLLM's JSON format.
  *
  * CSV: a header line, then one line per model (RFC 4180 quoting). Columns: `provider`, `model`, and
- * any rates by their names in pricing.h ("input", "output.above_200k.priority"), in USD per
- * 1,000,000 units; an empty field is a rate that is not known. `from` (RFC 3339) may give the date
- * on which a line's prices begin. Source: contract, section 6; pricing.h.
+ * any rates and factors by their names in pricing.h ("input", "output.above_200k.priority"), in USD
+ * per 1,000,000 units; an empty field is a rate that is not known, and a line without any withdraws
+ * the model. `from` (RFC 3339, or a date) may give the time from which a line's prices count.
+ * Source: contract, section 6; pricing.h.
  */
 #ifndef SPENDGATE_PRICE_IMPORT_H
 #define SPENDGATE_PRICE_IMPORT_H
@@ -30,7 +31,8 @@ struct price_entry {
 struct price_sink {
     /* One price. Anything but STATUS_OK ends the import with that status. */
     enum status (*price)(void *context, const struct price_entry *entry, struct error *err);
-    /* A model that was left out (`whole`), or one figure of it that has no meaning here. */
+    /* A model that was left out (`whole`), or one figure of it that is not used; LiteLLM only: our
+     * own file has nothing that would not be understood. */
     void (*left_out)(void *context, const char *model, bool whole, const char *why);
     void *context;
 };

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/pricing.h"
 
-#include <assert.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/money.h"
 
 #include "common/banned.h"
-
-#define UNITS_PER_PRICE 1000000
-#define STEP_200K 200000
-#define STEP_272K 272000
 
 static const char *const part_names[PRICE_PARTS] = {
     [PRICE_INPUT] = "input",
@@ -23,20 +19,35 @@ static const char *const part_names[PRICE_PARTS] = {
     [PRICE_AUDIO_CACHE_READ] = "audio_cache_read",
     [PRICE_AUDIO_OUTPUT] = "audio_output",
     [PRICE_IMAGE_INPUT] = "image_input",
+    [PRICE_IMAGE_CACHE_READ] = "image_cache_read",
     [PRICE_IMAGE_OUTPUT] = "image_output",
+    [PRICE_VIDEO_OUTPUT] = "video_output",
     [PRICE_WEB_SEARCH] = "web_search",
+    [PRICE_FILE_SEARCH] = "file_search",
+    [PRICE_CODE_INTERPRETER] = "code_interpreter",
 };
-static const char *const step_names[PRICE_STEPS] = { "", ".above_200k", ".above_272k" };
-static const char *const tier_names[PRICE_TIERS] = { "", ".batch", ".flex", ".priority" };
+static const char *const step_suffixes[PRICE_STEPS] = { "", ".above_200k", ".above_272k" };
+static const char *const tier_suffixes[PRICE_TIERS] = { "", ".batch", ".flex", ".priority" };
+static const char *const factor_names[PRICE_FACTORS] = { "fast_factor", "regional_factor" };
 
 /* The part that a part without a price of its own is charged as; itself: there is none. */
 static const enum price_part kind_of[PRICE_PARTS] = {
-    [PRICE_INPUT] = PRICE_INPUT,         [PRICE_CACHE_READ] = PRICE_INPUT,
-    [PRICE_CACHE_WRITE] = PRICE_INPUT,   [PRICE_CACHE_WRITE_1H] = PRICE_CACHE_WRITE,
-    [PRICE_OUTPUT] = PRICE_OUTPUT,       [PRICE_REASONING] = PRICE_OUTPUT,
-    [PRICE_AUDIO_INPUT] = PRICE_INPUT,   [PRICE_AUDIO_CACHE_READ] = PRICE_AUDIO_INPUT,
-    [PRICE_AUDIO_OUTPUT] = PRICE_OUTPUT, [PRICE_IMAGE_INPUT] = PRICE_INPUT,
-    [PRICE_IMAGE_OUTPUT] = PRICE_OUTPUT, [PRICE_WEB_SEARCH] = PRICE_WEB_SEARCH,
+    [PRICE_INPUT] = PRICE_INPUT,
+    [PRICE_CACHE_READ] = PRICE_INPUT,
+    [PRICE_CACHE_WRITE] = PRICE_INPUT,
+    [PRICE_CACHE_WRITE_1H] = PRICE_CACHE_WRITE,
+    [PRICE_OUTPUT] = PRICE_OUTPUT,
+    [PRICE_REASONING] = PRICE_OUTPUT,
+    [PRICE_AUDIO_INPUT] = PRICE_INPUT,
+    [PRICE_AUDIO_CACHE_READ] = PRICE_AUDIO_INPUT,
+    [PRICE_AUDIO_OUTPUT] = PRICE_OUTPUT,
+    [PRICE_IMAGE_INPUT] = PRICE_INPUT,
+    [PRICE_IMAGE_CACHE_READ] = PRICE_IMAGE_INPUT,
+    [PRICE_IMAGE_OUTPUT] = PRICE_OUTPUT,
+    [PRICE_VIDEO_OUTPUT] = PRICE_OUTPUT,
+    [PRICE_WEB_SEARCH] = PRICE_WEB_SEARCH,
+    [PRICE_FILE_SEARCH] = PRICE_FILE_SEARCH,
+    [PRICE_CODE_INTERPRETER] = PRICE_CODE_INTERPRETER,
 };
 
 void
@@ -48,53 +59,186 @@ price_init(struct price *price)
                 price->rates[tier][step][part] = PRICE_UNSET;
         }
     }
+    for (int factor = 0; factor < PRICE_FACTORS; factor++)
+        price->factors[factor] = PRICE_UNSET;
 }
 
-static int64_t
-dearer(int64_t a, int64_t b)
+bool
+price_same(const struct price *a, const struct price *b)
 {
-    return a > b ? a : b;
+    return memcmp(a->rates, b->rates, sizeof(a->rates)) == 0 &&
+           memcmp(a->factors, b->factors, sizeof(a->factors)) == 0;
 }
 
-/* A vendor may publish a tier or a step for some parts only. The dearer of what is known never
- * charges less than was spent. */
-static int64_t
-part_rate(const struct price *price, enum price_tier tier, enum price_step step,
-          enum price_part part)
+bool
+price_is_empty(const struct price *price)
 {
-    int64_t rate = PRICE_UNSET;
+    struct price none;
 
-    for (int s = (int)step; s >= 0; s--) {
-        if (price->rates[tier][s][part] != PRICE_UNSET) {
-            rate = price->rates[tier][s][part];
-            if (s == (int)step)
-                return rate;
-            break;
-        }
-    }
-    for (int s = (int)step; s >= 0; s--) {
-        if (price->rates[PRICE_STANDARD][s][part] == PRICE_UNSET)
-            continue;
-        /* A discounted tier without a step of its own still has the step's surcharge. */
-        if (rate == PRICE_UNSET || s > 0)
-            rate = dearer(rate, price->rates[PRICE_STANDARD][s][part]);
-        break;
-    }
-    return rate;
+    price_init(&none);
+    return memcmp(price->rates, none.rates, sizeof(none.rates)) == 0;
+}
+
+/* ---- the rate that applies ------------------------------------------------------------------ */
+
+/* a * b / divisor, rounded up, at most MONEY_MAX_NANOS; none negative, divisor not 0. */
+static int64_t
+multiply(int64_t a, int64_t b, int64_t divisor)
+{
+    unsigned __int128 product = (unsigned __int128)a * (unsigned __int128)b;
+    unsigned __int128 d = (unsigned __int128)divisor;
+
+    product = (product + d - 1) / d;
+    return product > (unsigned __int128)MONEY_MAX_NANOS ? MONEY_MAX_NANOS : (int64_t)product;
+}
+
+int64_t
+price_multiply(int64_t rate, int64_t factor)
+{
+    return multiply(rate, factor, MONEY_NANOS_PER_USD);
+}
+
+/* `rate` as another rate went from `from` to `to`. What was free tells no factor. */
+static int64_t
+scaled(int64_t rate, int64_t to, int64_t from)
+{
+    if (from == 0)
+        return rate > to ? rate : to;
+    return multiply(rate, to, from);
+}
+
+/* The highest step up to `step` for which the tier has a rate; -1: none. */
+static int
+nearest(const struct price *price, enum price_tier tier, int step, enum price_part part)
+{
+    while (step >= 0 && price->rates[tier][step][part] == PRICE_UNSET)
+        step--;
+    return step;
+}
+
+/* A part's own rate, and the tier and step that it accounts for. */
+struct own_rate {
+    int64_t rate;
+    enum price_tier tier;
+    enum price_step step;
+};
+
+static struct own_rate
+find_own(const struct price *price, enum price_tier tier, enum price_step step,
+         enum price_part part)
+{
+    int here = nearest(price, tier, (int)step, part);
+    int standard = nearest(price, PRICE_STANDARD, (int)step, part);
+    int before; /* the standard tier's step that the tier's rate stands beside */
+    int64_t rate;
+
+    if (here < 0 && standard < 0)
+        return (struct own_rate){ PRICE_UNSET, PRICE_STANDARD, PRICE_BASE };
+    if (here < 0)
+        return (struct own_rate){ price->rates[PRICE_STANDARD][standard][part], PRICE_STANDARD,
+                                  (enum price_step)standard };
+    rate = price->rates[tier][here][part];
+    if (standard <= here)
+        return (struct own_rate){ rate, tier, (enum price_step)here };
+    before = nearest(price, PRICE_STANDARD, here, part);
+    rate = scaled(rate, price->rates[PRICE_STANDARD][standard][part],
+                  before >= 0 ? price->rates[PRICE_STANDARD][before][part] : 0);
+    return (struct own_rate){ rate, tier, (enum price_step)standard };
+}
+
+static bool
+is_cached_media(enum price_part part)
+{
+    return part == PRICE_AUDIO_CACHE_READ || part == PRICE_IMAGE_CACHE_READ;
+}
+
+/* `rate` with the discount of cached text. */
+static int64_t
+cached(const struct price *price, enum price_tier tier, enum price_step step, int64_t rate)
+{
+    int64_t text = price_rate(price, tier, step, PRICE_INPUT);
+
+    if (rate == PRICE_UNSET || text == PRICE_UNSET)
+        return rate;
+    return scaled(rate, price_rate(price, tier, step, PRICE_CACHE_READ), text);
 }
 
 int64_t
 price_rate(const struct price *price, enum price_tier tier, enum price_step step,
            enum price_part part)
 {
-    for (;;) {
-        int64_t rate = part_rate(price, tier, step, part);
+    struct own_rate own = find_own(price, tier, step, part);
+    int64_t whole, there;
 
-        if (rate != PRICE_UNSET || kind_of[part] == part)
-            return rate;
-        part = kind_of[part];
-    }
+    if (kind_of[part] == part || (own.rate != PRICE_UNSET && own.tier == tier && own.step == step))
+        return own.rate;
+    /* Three parts deep at most. */
+    whole = price_rate(price, tier, step, kind_of[part]);
+    if (own.rate == PRICE_UNSET)
+        return is_cached_media(part) ? cached(price, tier, step, whole) : whole;
+    if (whole == PRICE_UNSET)
+        return own.rate;
+    there = price_rate(price, own.tier, own.step, kind_of[part]);
+    if (own.rate == there)
+        return whole;
+    if (there == PRICE_UNSET)
+        return own.rate > whole ? own.rate : whole;
+    return whole > there ? scaled(own.rate, whole, there) : own.rate;
 }
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+const char *
+price_part_name(enum price_part part)
+{
+    return part_names[part];
+}
+
+const char *
+price_step_name(enum price_step step)
+{
+    return step == PRICE_BASE ? "" : step_suffixes[step] + 1;
+}
+
+const char *
+price_tier_name(enum price_tier tier)
+{
+    return tier == PRICE_STANDARD ? "standard" : tier_suffixes[tier] + 1;
+}
+
+bool
+price_tier_parse(const char *name, enum price_tier *out)
+{
+    static const struct {
+        const char *name;
+        enum price_tier tier;
+    } tiers[] = {
+        { "standard", PRICE_STANDARD },
+        { "default", PRICE_STANDARD },
+        { "auto", PRICE_STANDARD },
+        { "scale", PRICE_STANDARD }, /* OpenAI: paid in advance */
+        { "on_demand", PRICE_STANDARD },
+        { "provisioned_throughput", PRICE_STANDARD },
+        { "unspecified", PRICE_STANDARD },
+        { "traffic_type_unspecified", PRICE_STANDARD },
+        { "service_tier_unspecified", PRICE_STANDARD },
+        { "batch", PRICE_BATCH },
+        { "flex", PRICE_FLEX },
+        { "on_demand_flex", PRICE_FLEX },
+        { "priority", PRICE_PRIORITY },
+        { "on_demand_priority", PRICE_PRIORITY },
+    };
+
+    for (size_t i = 0; i < sizeof(tiers) / sizeof(tiers[0]); i++) {
+        if (strcasecmp(tiers[i].name, name) == 0) {
+            *out = tiers[i].tier;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- as JSON -------------------------------------------------------------------------------- */
 
 void
 price_write(const struct price *price, struct buf *out)
@@ -102,40 +246,56 @@ price_write(const struct price *price, struct buf *out)
     const char *separator = "{";
 
     for (int part = 0; part < PRICE_PARTS; part++) {
-        for (int step = 0; step < PRICE_STEPS; step++) {
-            for (int tier = 0; tier < PRICE_TIERS; tier++) {
-                int64_t rate = price->rates[tier][step][part];
+        for (int cell = 0; cell < PRICE_STEPS * PRICE_TIERS; cell++) {
+            int step = cell / PRICE_TIERS, tier = cell % PRICE_TIERS;
+            int64_t rate = price->rates[tier][step][part];
 
-                if (rate == PRICE_UNSET)
-                    continue;
-                buf_add_format(out, "%s\"%s%s%s\":", separator, part_names[part], step_names[step],
-                               tier_names[tier]);
-                buf_add_json_money(out, rate);
-                separator = ",";
-            }
+            if (rate == PRICE_UNSET)
+                continue;
+            buf_add_format(out, "%s\"%s%s%s\":", separator, part_names[part], step_suffixes[step],
+                           tier_suffixes[tier]);
+            buf_add_json_money(out, rate);
+            separator = ",";
         }
     }
+    for (int factor = 0; factor < PRICE_FACTORS; factor++) {
+        if (price->factors[factor] == PRICE_UNSET)
+            continue;
+        buf_add_format(out, "%s\"%s\":", separator, factor_names[factor]);
+        buf_add_json_money(out, price->factors[factor]);
+        separator = ",";
+    }
     buf_add(out, *separator == '{' ? "{}" : "}");
+}
+
+/* The step and tier of `suffix` as an index into the cells of a part; -1: it is none. */
+static int
+find_cell(const char *suffix)
+{
+    for (int cell = 0; cell < PRICE_STEPS * PRICE_TIERS; cell++) {
+        const char *step = step_suffixes[cell / PRICE_TIERS];
+        size_t length = strlen(step);
+
+        if (strncmp(suffix, step, length) == 0 &&
+            strcmp(suffix + length, tier_suffixes[cell % PRICE_TIERS]) == 0)
+            return cell;
+    }
+    return -1;
 }
 
 int64_t *
 price_rate_named(struct price *price, const char *name)
 {
-    for (int part = 0; part < PRICE_PARTS; part++) {
-        size_t part_length = strlen(part_names[part]);
+    size_t length = strcspn(name, ".");
+    int cell = find_cell(name + length);
 
-        if (strncmp(name, part_names[part], part_length) != 0)
-            continue;
-        for (int step = 0; step < PRICE_STEPS; step++) {
-            size_t step_length = strlen(step_names[step]);
-
-            if (strncmp(name + part_length, step_names[step], step_length) != 0)
-                continue;
-            for (int tier = 0; tier < PRICE_TIERS; tier++) {
-                if (strcmp(name + part_length + step_length, tier_names[tier]) == 0)
-                    return &price->rates[tier][step][part];
-            }
-        }
+    for (int factor = 0; factor < PRICE_FACTORS; factor++) {
+        if (strcmp(name, factor_names[factor]) == 0)
+            return &price->factors[factor];
+    }
+    for (int part = 0; part < PRICE_PARTS && cell >= 0; part++) {
+        if (strlen(part_names[part]) == length && memcmp(part_names[part], name, length) == 0)
+            return &price->rates[cell % PRICE_TIERS][cell / PRICE_TIERS][part];
     }
     return NULL;
 }
@@ -156,7 +316,8 @@ parse_rate(const char *name, const struct json *value, void *context)
     if (text == NULL)
         text = json_number_text(value);
     if (rate == NULL)
-        state->status = error_set(state->err, STATUS_INVALID, "price: unknown rate \"%s\"", name);
+        state->status =
+            error_set(state->err, STATUS_INVALID, "price: unknown rate \"%.64s\"", name);
     else if (text == NULL || !money_parse_usd(text, rate))
         state->status =
             error_set(state->err, STATUS_INVALID,
@@ -174,277 +335,4 @@ price_parse(const struct json *rates, struct price *out, struct error *err)
         return error_set(err, STATUS_INVALID, "price: the rates are no JSON object");
     json_each(rates, parse_rate, &state);
     return state.status;
-}
-
-/* ---- usage ---------------------------------------------------------------------------------- */
-
-/* A count that may be missing or null (0). Fails sticky into `*status`. */
-static int64_t
-count_of(const struct json *object, const char *name, enum status *status, struct error *err)
-{
-    const struct json *value = json_member(object, name);
-    int64_t count = 0;
-
-    if (*status != STATUS_OK || json_type(value) == JSON_NULL)
-        return 0;
-    if (!json_int64(value, 0, USAGE_UNITS_MAX, &count))
-        *status = error_set(err, STATUS_INVALID, "usage: %s is not a whole number from 0", name);
-    return *status == STATUS_OK ? count : 0;
-}
-
-/* `whole` without `part`, which must be inside it. */
-static int64_t
-without(int64_t whole, int64_t part, const char *what, enum status *status, struct error *err)
-{
-    if (*status != STATUS_OK)
-        return 0;
-    if (part > whole) {
-        *status =
-            error_set(err, STATUS_INVALID, "usage: %s exceed the tokens they are part of", what);
-        return 0;
-    }
-    return whole - part;
-}
-
-/* A vendor's total that its parts exceed is wrong somewhere; one that is larger counts what we do
- * not know of and is the vendor's business. */
-static void
-check_total(const struct json *object, const char *name, int64_t parts, enum status *status,
-            struct error *err)
-{
-    int64_t total = count_of(object, name, status, err);
-
-    if (*status == STATUS_OK && json_type(json_member(object, name)) != JSON_NULL && parts > total)
-        *status = error_set(err, STATUS_INVALID, "usage: its parts exceed %s", name);
-}
-
-/* Cached and audio tokens inside the input, reasoning and audio tokens inside the output. */
-static enum status
-parse_openai(const struct json *object, bool chat, struct usage *out, struct error *err)
-{
-    enum status status = STATUS_OK;
-    const struct json *in =
-        json_member(object, chat ? "prompt_tokens_details" : "input_tokens_details");
-    const struct json *made =
-        json_member(object, chat ? "completion_tokens_details" : "output_tokens_details");
-    int64_t input = count_of(object, chat ? "prompt_tokens" : "input_tokens", &status, err);
-    int64_t output = count_of(object, chat ? "completion_tokens" : "output_tokens", &status, err);
-    int64_t cached = count_of(in, "cached_tokens", &status, err);
-    int64_t written = count_of(in, "cache_write_tokens", &status, err);
-    int64_t audio_in = count_of(in, "audio_tokens", &status, err);
-    int64_t image_in = count_of(in, "image_tokens", &status, err);
-    const struct json *cached_details = json_member(in, "cached_tokens_details");
-    int64_t audio_cached = count_of(cached_details, "audio_tokens", &status, err);
-    int64_t reasoning = count_of(made, "reasoning_tokens", &status, err);
-    int64_t audio_out = count_of(made, "audio_tokens", &status, err);
-    int64_t image_out = count_of(made, "image_tokens", &status, err);
-    int64_t rest;
-
-    out->input_tokens = input;
-    out->output_tokens = output;
-    check_total(object, "total_tokens", input + output, &status, err);
-    /* Audio may be cached: it is then in both counts, and is charged as cached audio. */
-    out->units[PRICE_AUDIO_CACHE_READ] = audio_cached;
-    out->units[PRICE_CACHE_READ] =
-        without(cached, audio_cached, "cached audio tokens", &status, err);
-    out->units[PRICE_AUDIO_INPUT] =
-        without(audio_in, audio_cached, "cached audio tokens", &status, err);
-    out->units[PRICE_CACHE_WRITE] = written;
-    out->units[PRICE_IMAGE_INPUT] = image_in;
-    rest = without(input, cached, "cached tokens", &status, err);
-    rest = without(rest, written, "cached tokens", &status, err);
-    rest = without(rest, out->units[PRICE_AUDIO_INPUT], "audio tokens", &status, err);
-    out->units[PRICE_INPUT] = without(rest, image_in, "image tokens", &status, err);
-    out->units[PRICE_REASONING] = reasoning;
-    out->units[PRICE_AUDIO_OUTPUT] = audio_out;
-    out->units[PRICE_IMAGE_OUTPUT] = image_out;
-    rest = without(output, reasoning, "reasoning tokens", &status, err);
-    rest = without(rest, audio_out, "audio tokens", &status, err);
-    out->units[PRICE_OUTPUT] = without(rest, image_out, "image tokens", &status, err);
-    return status;
-}
-
-/* Cached tokens stand beside the input; thinking is inside the output. */
-static enum status
-parse_anthropic(const struct json *object, struct usage *out, struct error *err)
-{
-    enum status status = STATUS_OK;
-    const struct json *lifetimes = json_member(object, "cache_creation");
-    const struct json *tools = json_member(object, "server_tool_use");
-    int64_t input = count_of(object, "input_tokens", &status, err);
-    int64_t cached = count_of(object, "cache_read_input_tokens", &status, err);
-    int64_t written = count_of(object, "cache_creation_input_tokens", &status, err);
-    int64_t five_minutes = count_of(lifetimes, "ephemeral_5m_input_tokens", &status, err);
-    int64_t one_hour = count_of(lifetimes, "ephemeral_1h_input_tokens", &status, err);
-
-    if (!json_has(object, "cache_creation_input_tokens"))
-        written = five_minutes + one_hour;
-    if (status == STATUS_OK && five_minutes + one_hour > written)
-        status = error_set(err, STATUS_INVALID,
-                           "usage: cache writes exceed cache_creation_input_tokens");
-    out->units[PRICE_INPUT] = input;
-    out->units[PRICE_CACHE_READ] = cached;
-    out->units[PRICE_CACHE_WRITE_1H] = one_hour;
-    /* What no lifetime is told of has the default one. */
-    out->units[PRICE_CACHE_WRITE] = without(written, one_hour, "cache writes", &status, err);
-    out->units[PRICE_OUTPUT] = count_of(object, "output_tokens", &status, err);
-    out->units[PRICE_WEB_SEARCH] = count_of(tools, "web_search_requests", &status, err);
-    out->input_tokens = input + cached + written;
-    out->output_tokens = out->units[PRICE_OUTPUT];
-    return status;
-}
-
-/* The tokens of one modality in a Gemini details list. */
-static int64_t
-modality(const struct json *list, const char *name, enum status *status, struct error *err)
-{
-    int64_t sum = 0;
-
-    for (size_t i = 0; i < json_count(list) && sum <= USAGE_UNITS_MAX; i++) {
-        const struct json *entry = json_element(list, i);
-        const char *kind = json_string(json_member(entry, "modality"));
-
-        if (kind != NULL && strcmp(kind, name) == 0)
-            sum += count_of(entry, "tokenCount", status, err);
-    }
-    return sum;
-}
-
-/* Cached tokens are inside the prompt; thoughts stand beside the candidates, tool results beside
- * the prompt. */
-static enum status
-parse_gemini(const struct json *object, struct usage *out, struct error *err)
-{
-    enum status status = STATUS_OK;
-    const struct json *prompt_details = json_member(object, "promptTokensDetails");
-    const struct json *cache_details = json_member(object, "cacheTokensDetails");
-    const struct json *made_details = json_member(object, "candidatesTokensDetails");
-    int64_t prompt = count_of(object, "promptTokenCount", &status, err);
-    int64_t cached = count_of(object, "cachedContentTokenCount", &status, err);
-    int64_t made = count_of(object, "candidatesTokenCount", &status, err);
-    int64_t thoughts = count_of(object, "thoughtsTokenCount", &status, err);
-    int64_t tool_prompt = count_of(object, "toolUsePromptTokenCount", &status, err);
-    int64_t audio_in = modality(prompt_details, "AUDIO", &status, err);
-    int64_t audio_cached = modality(cache_details, "AUDIO", &status, err);
-    int64_t audio_out = modality(made_details, "AUDIO", &status, err);
-    int64_t image_out = modality(made_details, "IMAGE", &status, err);
-    int64_t rest;
-
-    out->input_tokens = prompt + tool_prompt;
-    out->output_tokens = made + thoughts;
-    check_total(object, "totalTokenCount", prompt + tool_prompt + made + thoughts, &status, err);
-    out->units[PRICE_AUDIO_CACHE_READ] = audio_cached;
-    out->units[PRICE_CACHE_READ] =
-        without(cached, audio_cached, "cached audio tokens", &status, err);
-    out->units[PRICE_AUDIO_INPUT] =
-        without(audio_in, audio_cached, "cached audio tokens", &status, err);
-    rest = without(prompt, cached, "cached tokens", &status, err);
-    out->units[PRICE_INPUT] =
-        without(rest, out->units[PRICE_AUDIO_INPUT], "audio tokens", &status, err) + tool_prompt;
-    out->units[PRICE_REASONING] = thoughts;
-    out->units[PRICE_AUDIO_OUTPUT] = audio_out;
-    out->units[PRICE_IMAGE_OUTPUT] = image_out;
-    rest = without(made, audio_out, "audio tokens", &status, err);
-    out->units[PRICE_OUTPUT] = without(rest, image_out, "image tokens", &status, err);
-    return status;
-}
-
-static enum usage_shape
-shape_of(const struct json *object, const char *provider)
-{
-    if (json_has(object, "promptTokenCount"))
-        return USAGE_GEMINI;
-    if (json_has(object, "prompt_tokens"))
-        return USAGE_OPENAI_CHAT;
-    if (!json_has(object, "input_tokens"))
-        return USAGE_UNKNOWN;
-    if (json_has(object, "cache_creation_input_tokens") ||
-        json_has(object, "cache_read_input_tokens") || json_has(object, "cache_creation") ||
-        (provider != NULL && strcmp(provider, "anthropic") == 0))
-        return USAGE_ANTHROPIC;
-    return USAGE_OPENAI_RESPONSES;
-}
-
-/* "service_tier" as the vendors write it. An unknown one is refused: it may have a price of its
- * own. */
-static enum status
-parse_tier(const struct json *object, struct usage *out, struct error *err)
-{
-    static const struct {
-        const char *name;
-        enum price_tier tier;
-    } tiers[] = {
-        { "standard", PRICE_STANDARD }, { "default", PRICE_STANDARD }, { "auto", PRICE_STANDARD },
-        { "scale", PRICE_STANDARD },    { "batch", PRICE_BATCH },      { "flex", PRICE_FLEX },
-        { "priority", PRICE_PRIORITY },
-    };
-    const struct json *value = json_member(object, "service_tier");
-    const char *name = json_string(value);
-
-    out->tier = PRICE_STANDARD;
-    if (json_type(value) == JSON_NULL)
-        return STATUS_OK;
-    for (size_t i = 0; name != NULL && i < sizeof(tiers) / sizeof(tiers[0]); i++) {
-        if (strcmp(tiers[i].name, name) == 0) {
-            out->tier = tiers[i].tier;
-            return STATUS_OK;
-        }
-    }
-    return error_set(err, STATUS_INVALID, "usage: unknown service_tier");
-}
-
-enum status
-usage_parse(const struct json *object, const char *provider, struct usage *out, struct error *err)
-{
-    enum status status;
-
-    memset(out, 0, sizeof(*out));
-    out->shape = shape_of(object, provider);
-    switch (out->shape) {
-    case USAGE_OPENAI_CHAT:
-    case USAGE_OPENAI_RESPONSES:
-        status = parse_openai(object, out->shape == USAGE_OPENAI_CHAT, out, err);
-        break;
-    case USAGE_ANTHROPIC:
-        status = parse_anthropic(object, out, err);
-        break;
-    case USAGE_GEMINI:
-        status = parse_gemini(object, out, err);
-        break;
-    case USAGE_UNKNOWN:
-    default:
-        return error_set(err, STATUS_INVALID,
-                         "usage: neither OpenAI's, Anthropic's nor Gemini's usage object");
-    }
-    if (status == STATUS_OK)
-        status = parse_tier(object, out, err);
-    if (out->input_tokens > STEP_272K)
-        out->step = PRICE_ABOVE_272K;
-    else if (out->input_tokens > STEP_200K)
-        out->step = PRICE_ABOVE_200K;
-    return status;
-}
-
-enum status
-usage_cost(const struct usage *usage, const struct price *price, int64_t *nanos, struct error *err)
-{
-    unsigned __int128 sum = 0; /* 12 parts of at most 10^12 * 10^18: fits */
-
-    for (int part = 0; part < PRICE_PARTS; part++) {
-        int64_t rate;
-
-        if (usage->units[part] == 0)
-            continue;
-        rate = price_rate(price, usage->tier, usage->step, (enum price_part)part);
-        if (rate == PRICE_UNSET)
-            return error_set(err, STATUS_NOT_FOUND, "price: this model has no price for %s",
-                             part_names[part]);
-        assert(rate >= 0 && usage->units[part] >= 0);
-        sum += (unsigned __int128)usage->units[part] * (unsigned __int128)rate;
-    }
-    sum = (sum + UNITS_PER_PRICE - 1) / UNITS_PER_PRICE;
-    if (sum > (unsigned __int128)MONEY_MAX_NANOS)
-        return error_set(err, STATUS_OVERFLOW, "price: the cost passes one billion dollars");
-    *nanos = (int64_t)sum;
-    return STATUS_OK;
 }

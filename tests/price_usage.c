@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Prices usages for tests/pricing_exact.pl: one JSON object {"provider","rates","usage"} per line
- * in, one line out, the cost in nano-dollars or "error <status>".
+ * Prices usages for tests/pricing_exact.pl: one JSON object {"service_tier","rates","usage"} per
+ * line in, one line out, the cost in nano-dollars or "error <status>".
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 
 #include "common/json.h"
 #include "common/pricing.h"
+#include "common/usage.h"
 
 #include "common/banned.h"
 
@@ -24,8 +25,8 @@ price_line(const char *line, size_t length, int64_t *nanos, struct error *err)
     if (status == STATUS_OK)
         status = price_parse(json_member(root, "rates"), &price, err);
     if (status == STATUS_OK)
-        status = usage_parse(json_member(root, "usage"), json_string(json_member(root, "provider")),
-                             &usage, err);
+        status = usage_parse(json_member(root, "usage"),
+                             json_string(json_member(root, "service_tier")), &usage, err);
     if (status == STATUS_OK)
         status = usage_cost(&usage, &price, nanos, err);
     json_free(root);

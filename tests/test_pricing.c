@@ -2,184 +2,197 @@
 #include "common/error.h"
 
 #include "common/json.h"
-#include "common/price_import.h"
+#include "common/money.h"
 #include "common/pricing.h"
 #include "tests/check.h"
 
 #include "common/banned.h"
 
-/* USD per million: input 3, cached 0.3, writes 3.75 and 6, output 15, search 10,000 (0.01 each). */
+/* Rates of the tests, in USD per million. */
 static const char rates[] = "{\"input\":\"3\",\"cache_read\":\"0.3\",\"cache_write\":\"3.75\","
                             "\"cache_write_1h\":\"6\",\"output\":\"15\",\"web_search\":\"10000\","
                             "\"input.above_200k\":\"6\",\"output.priority\":\"30\"}";
 
-static enum status
-cost_of(const char *usage_text, const char *provider, const char *rates_text, int64_t *nanos,
-        struct error *err)
+static struct price
+price_of(const char *text)
 {
-    struct json *usage_json = NULL;
-    struct json *rates_json = NULL;
+    struct error err = { 0 };
+    struct json *json = NULL;
     struct price price;
-    struct usage usage;
-    enum status status;
 
-    status = json_parse(rates_text, strlen(rates_text), &rates_json, err);
-    if (status == STATUS_OK)
-        status = price_parse(rates_json, &price, err);
-    if (status == STATUS_OK)
-        status = json_parse(usage_text, strlen(usage_text), &usage_json, err);
-    if (status == STATUS_OK)
-        status = usage_parse(usage_json, provider, &usage, err);
-    if (status == STATUS_OK)
-        status = usage_cost(&usage, &price, nanos, err);
-    json_free(usage_json);
-    json_free(rates_json);
-    return status;
+    price_init(&price);
+    CHECK_STATUS(STATUS_OK, json_parse(text, strlen(text), &json, &err), &err);
+    CHECK_STATUS(STATUS_OK, price_parse(json, &price, &err), &err);
+    json_free(json);
+    return price;
+}
+
+/* The rate in millionths of a dollar per million, so that numbers here stay short. */
+static void
+check_rate(const char *what, int64_t want_micros, const struct price *price, enum price_tier tier,
+           enum price_step step, enum price_part part)
+{
+    CHECK_INT(what, want_micros * 1000, price_rate(price, tier, step, part));
 }
 
 static void
-check_cost(const char *what, int64_t want_nanos, const char *usage, const char *provider)
+test_a_rate_that_is_set_is_the_rate(void)
 {
-    struct error err = { 0 };
-    int64_t nanos = -1;
+    struct price price = price_of(rates);
 
-    CHECK_STATUS(STATUS_OK, cost_of(usage, provider, rates, &nanos, &err), &err);
-    CHECK_INT(what, want_nanos, nanos);
+    check_rate("input", 3000000, &price, PRICE_STANDARD, PRICE_BASE, PRICE_INPUT);
+    check_rate("above 200k", 6000000, &price, PRICE_STANDARD, PRICE_ABOVE_200K, PRICE_INPUT);
+    check_rate("above 272k: the step below", 6000000, &price, PRICE_STANDARD, PRICE_ABOVE_272K,
+               PRICE_INPUT);
+    check_rate("priority", 30000000, &price, PRICE_PRIORITY, PRICE_BASE, PRICE_OUTPUT);
+    check_rate("another tier", 15000000, &price, PRICE_BATCH, PRICE_BASE, PRICE_OUTPUT);
+    CHECK_INT("none", PRICE_UNSET,
+              price_rate(&price, PRICE_STANDARD, PRICE_BASE, PRICE_FILE_SEARCH));
+    check_rate("a call has no step", 10000000000, &price, PRICE_FLEX, PRICE_ABOVE_272K,
+               PRICE_WEB_SEARCH);
 }
 
 static void
-check_refused(const char *message, enum status want, const char *usage)
+test_a_part_without_a_rate_is_priced_as_what_it_is_a_kind_of(void)
 {
-    struct error err = { 0 };
-    int64_t nanos = -1;
+    struct price price = price_of("{\"input\":\"2\",\"output\":\"8\",\"output.batch\":\"4\"}");
 
-    CHECK_STATUS(want, cost_of(usage, NULL, rates, &nanos, &err), &err);
-    CHECK_STRING("message", message, err.message);
-    CHECK_INT("untouched", -1, nanos);
+    for (int part = PRICE_INPUT; part < PRICE_WEB_SEARCH; part++) {
+        bool output = part == PRICE_OUTPUT || part == PRICE_REASONING ||
+                      part == PRICE_AUDIO_OUTPUT || part == PRICE_IMAGE_OUTPUT ||
+                      part == PRICE_VIDEO_OUTPUT;
+
+        check_rate(price_part_name((enum price_part)part), output ? 4000000 : 2000000, &price,
+                   PRICE_BATCH, PRICE_BASE, (enum price_part)part);
+    }
+}
+
+/* gpt-5.6's prices: flex above 272k is published for no part. */
+static void
+test_a_tier_takes_the_step_of_the_standard_tier(void)
+{
+    struct price price = price_of("{\"input\":\"5\",\"input.above_272k\":\"10\",\"input.flex\":"
+                                  "\"2.5\",\"output\":\"30\",\"output.above_272k\":\"45\","
+                                  "\"output.flex\":\"15\",\"cache_read\":\"0\","
+                                  "\"cache_read.above_272k\":\"1\",\"cache_read.flex\":\"0\"}");
+
+    check_rate("input", 5000000, &price, PRICE_FLEX, PRICE_ABOVE_272K, PRICE_INPUT);
+    check_rate("output", 22500000, &price, PRICE_FLEX, PRICE_ABOVE_272K, PRICE_OUTPUT);
+    check_rate("not below it", 15000000, &price, PRICE_FLEX, PRICE_ABOVE_200K, PRICE_OUTPUT);
+    check_rate("what was free is not", 1000000, &price, PRICE_FLEX, PRICE_ABOVE_272K,
+               PRICE_CACHE_READ);
+}
+
+/* Claude Sonnet 4's: the one-hour lifetime has no price above 200k of its own. */
+static void
+test_a_part_is_raised_as_what_it_is_a_kind_of(void)
+{
+    struct price price = price_of(
+        "{\"input\":\"3\",\"input.above_200k\":\"6\",\"cache_write\":\"3.75\","
+        "\"cache_write.above_200k\":\"7.5\",\"cache_write_1h\":\"6\",\"cache_read\":\"0.3\"}");
+
+    check_rate("one hour", 12000000, &price, PRICE_STANDARD, PRICE_ABOVE_200K,
+               PRICE_CACHE_WRITE_1H);
+    check_rate("cached", 600000, &price, PRICE_STANDARD, PRICE_ABOVE_200K, PRICE_CACHE_READ);
 }
 
 static void
-test_openai_cached_tokens_are_inside_the_prompt(void)
+test_a_discount_is_not_taken_for_granted(void)
 {
-    /* 600 * 3 + 400 * 0.3 + 100 * 15 = 3420 per million dollars */
-    check_cost("chat", 3420000,
-               "{\"prompt_tokens\":1000,\"completion_tokens\":100,\"total_tokens\":1100,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":400},"
-               "\"completion_tokens_details\":{\"reasoning_tokens\":60}}",
-               NULL);
-    check_cost("responses", 3420000,
-               "{\"input_tokens\":1000,\"output_tokens\":100,"
-               "\"input_tokens_details\":{\"cached_tokens\":400}}",
-               "openai");
-    check_cost("embeddings", 3000000, "{\"prompt_tokens\":1000,\"total_tokens\":1000}", NULL);
+    struct price price =
+        price_of("{\"input\":\"2\",\"input.batch\":\"1\",\"cache_read\":\"0.2\","
+                 "\"output\":\"8\",\"output.batch\":\"4\",\"output.priority\":\"16\",\"reasoning\":"
+                 "\"8\",\"audio_output\":\"20\"}");
+
+    check_rate("cached", 200000, &price, PRICE_BATCH, PRICE_BASE, PRICE_CACHE_READ);
+    check_rate("sound", 20000000, &price, PRICE_BATCH, PRICE_BASE, PRICE_AUDIO_OUTPUT);
+    check_rate("sound, faster", 40000000, &price, PRICE_PRIORITY, PRICE_BASE, PRICE_AUDIO_OUTPUT);
+    /* Gemini 3 Flash has the same price for both, and one of them only by tier. */
+    check_rate("thoughts are output", 4000000, &price, PRICE_BATCH, PRICE_BASE, PRICE_REASONING);
+    check_rate("in every tier", 16000000, &price, PRICE_PRIORITY, PRICE_BASE, PRICE_REASONING);
+}
+
+/* gpt-image-1's and Gemini 2.5 Flash's: the vendors' pages have 2.50 and 0.10. */
+static void
+test_cached_media_have_the_discount_of_cached_text(void)
+{
+    struct price image =
+        price_of("{\"input\":\"5\",\"cache_read\":\"1.25\",\"image_input\":\"10\"}");
+    struct price audio =
+        price_of("{\"input\":\"0.3\",\"cache_read\":\"0.03\",\"audio_input\":\"1\"}");
+    struct price own = price_of("{\"input\":\"4\",\"cache_read\":\"0.4\",\"audio_input\":\"32\","
+                                "\"audio_cache_read\":\"0.4\"}");
+    struct price none = price_of("{\"input\":\"4\",\"audio_input\":\"32\"}");
+
+    check_rate("image", 2500000, &image, PRICE_STANDARD, PRICE_BASE, PRICE_IMAGE_CACHE_READ);
+    check_rate("sound", 100000, &audio, PRICE_STANDARD, PRICE_BASE, PRICE_AUDIO_CACHE_READ);
+    check_rate("an image is text here", 30000, &audio, PRICE_STANDARD, PRICE_BASE,
+               PRICE_IMAGE_CACHE_READ);
+    check_rate("its own", 400000, &own, PRICE_STANDARD, PRICE_BASE, PRICE_AUDIO_CACHE_READ);
+    check_rate("no discount", 32000000, &none, PRICE_STANDARD, PRICE_BASE, PRICE_AUDIO_CACHE_READ);
 }
 
 static void
-test_anthropic_cached_tokens_are_beside_the_input(void)
+test_a_computed_rate_is_rounded_up_and_bounded(void)
 {
-    /* 1000 * 3 + 400 * 0.3 + 100 * 3.75 + 50 * 6 + 10 * 15 + 2 * 10000 */
-    check_cost("with lifetimes", INT64_C(23945000000) / 1000,
-               "{\"input_tokens\":1000,\"cache_read_input_tokens\":400,"
-               "\"cache_creation_input_tokens\":150,\"cache_creation\":"
-               "{\"ephemeral_5m_input_tokens\":100,\"ephemeral_1h_input_tokens\":50},"
-               "\"output_tokens\":10,\"server_tool_use\":{\"web_search_requests\":2}}",
-               NULL);
-    check_cost("by provider", 3000000, "{\"input_tokens\":1000,\"output_tokens\":0}", "anthropic");
+    struct price price =
+        price_of("{\"input\":\"0.000000003\",\"input.priority\":\"0.000000007\","
+                 "\"cache_read\":\"0.000000001\",\"output\":\"0.000000001\","
+                 "\"output.flex\":\"1000000000\",\"audio_output\":\"1000000000\"}");
+
+    CHECK_INT("7/3", 3, price_rate(&price, PRICE_PRIORITY, PRICE_BASE, PRICE_CACHE_READ));
+    CHECK_INT("bounded", MONEY_MAX_NANOS,
+              price_rate(&price, PRICE_FLEX, PRICE_BASE, PRICE_AUDIO_OUTPUT));
+    CHECK_INT("factor", 4, price_multiply(3, INT64_C(1100000000)));
+    CHECK_INT("factor, bounded", MONEY_MAX_NANOS, price_multiply(MONEY_MAX_NANOS, MONEY_MAX_NANOS));
 }
 
 static void
-test_gemini_thoughts_are_beside_the_candidates(void)
+test_tiers_are_read_as_vendors_write_them(void)
 {
-    /* 600 * 3 + 400 * 0.3 + (100 + 60) * 15 */
-    check_cost("gemini", 4320000,
-               "{\"promptTokenCount\":1000,\"cachedContentTokenCount\":400,"
-               "\"candidatesTokenCount\":100,\"thoughtsTokenCount\":60,\"totalTokenCount\":1160}",
-               NULL);
+    enum price_tier tier = PRICE_BATCH;
+
+    CHECK_TRUE("default", price_tier_parse("default", &tier));
+    CHECK_INT("standard", PRICE_STANDARD, tier);
+    CHECK_TRUE("any case", price_tier_parse("FLEX", &tier));
+    CHECK_INT("flex", PRICE_FLEX, tier);
+    CHECK_FALSE("unknown", price_tier_parse("gold", &tier));
+    CHECK_FALSE("empty", price_tier_parse("", &tier));
+    CHECK_INT("untouched", PRICE_FLEX, tier);
+    for (int i = 0; i < PRICE_TIERS; i++) {
+        CHECK_TRUE("ours", price_tier_parse(price_tier_name((enum price_tier)i), &tier));
+        CHECK_INT("the same", i, tier);
+    }
 }
 
 static void
-test_a_request_above_200k_tokens_is_priced_by_its_step(void)
+test_every_rate_has_a_name_that_reads_back(void)
 {
-    check_cost("at the edge", INT64_C(600000000),
-               "{\"prompt_tokens\":200000,\"completion_tokens\":0}", NULL);
-    check_cost("one above", INT64_C(1200006000),
-               "{\"prompt_tokens\":200001,\"completion_tokens\":0}", NULL);
-    check_cost("above 272k without a step of its own", INT64_C(1800000000),
-               "{\"prompt_tokens\":300000,\"completion_tokens\":0}", NULL);
-}
+    struct price full, got;
+    char storage[PRICE_RATES_SIZE];
+    struct buf out;
 
-static void
-test_a_tier_prices_what_it_names_and_the_rest_as_standard(void)
-{
-    check_cost("priority", 3000000 + 3000000,
-               "{\"prompt_tokens\":1000,\"completion_tokens\":100,\"service_tier\":\"priority\"}",
-               NULL);
-    check_refused("usage: unknown service_tier", STATUS_INVALID,
-                  "{\"prompt_tokens\":1,\"service_tier\":\"gold\"}");
-}
-
-static void
-test_i8_a_charge_is_rounded_up_once(void)
-{
-    struct error err = { 0 };
-    int64_t nanos = -1;
-
-    /* Two parts of a third of a nano-dollar each are one nano-dollar, not two. */
-    CHECK_STATUS(STATUS_OK,
-                 cost_of("{\"prompt_tokens\":1,\"completion_tokens\":1}", NULL,
-                         "{\"input\":\"0.000333333\",\"output\":\"0.000333333\"}", &nanos, &err),
-                 &err);
-    CHECK_INT("one", 1, nanos);
-    CHECK_STATUS(STATUS_OK,
-                 cost_of("{\"prompt_tokens\":0}", NULL, "{\"input\":\"1\"}", &nanos, &err), &err);
-    CHECK_INT("nothing", 0, nanos);
-}
-
-static void
-test_parts_that_exceed_their_whole_are_refused(void)
-{
-    check_refused("usage: cached tokens exceed the tokens they are part of", STATUS_INVALID,
-                  "{\"prompt_tokens\":10,\"prompt_tokens_details\":{\"cached_tokens\":11}}");
-    check_refused("usage: reasoning tokens exceed the tokens they are part of", STATUS_INVALID,
-                  "{\"prompt_tokens\":1,\"completion_tokens\":1,"
-                  "\"completion_tokens_details\":{\"reasoning_tokens\":2}}");
-    check_refused("usage: its parts exceed total_tokens", STATUS_INVALID,
-                  "{\"prompt_tokens\":10,\"completion_tokens\":1,\"total_tokens\":10}");
-    check_refused("usage: cache writes exceed cache_creation_input_tokens", STATUS_INVALID,
-                  "{\"input_tokens\":1,\"cache_creation_input_tokens\":1,"
-                  "\"cache_creation\":{\"ephemeral_1h_input_tokens\":2}}");
-}
-
-static void
-test_malformed_counts_and_shapes_are_refused(void)
-{
-    check_refused("usage: prompt_tokens is not a whole number from 0", STATUS_INVALID,
-                  "{\"prompt_tokens\":-1}");
-    check_refused("usage: prompt_tokens is not a whole number from 0", STATUS_INVALID,
-                  "{\"prompt_tokens\":1.5}");
-    check_refused("usage: prompt_tokens is not a whole number from 0", STATUS_INVALID,
-                  "{\"prompt_tokens\":\"1\"}");
-    check_refused("usage: neither OpenAI's, Anthropic's nor Gemini's usage object", STATUS_INVALID,
-                  "{\"tokens\":1}");
-    check_refused("usage: neither OpenAI's, Anthropic's nor Gemini's usage object", STATUS_INVALID,
-                  "[]");
-}
-
-static void
-test_a_part_without_any_price_is_not_free(void)
-{
-    struct error err = { 0 };
-    int64_t nanos = -1;
-
-    CHECK_STATUS(STATUS_NOT_FOUND,
-                 cost_of("{\"prompt_tokens\":1,\"completion_tokens\":1}", NULL, "{\"input\":\"1\"}",
-                         &nanos, &err),
-                 &err);
-    CHECK_STRING("message", "price: this model has no price for output", err.message);
-    CHECK_STATUS(STATUS_OVERFLOW,
-                 cost_of("{\"prompt_tokens\":1000000000000}", NULL, "{\"input\":\"1000000000\"}",
-                         &nanos, &err),
-                 &err);
+    price_init(&full);
+    CHECK_TRUE("none is set", price_is_empty(&full));
+    for (int part = 0; part < PRICE_PARTS; part++) {
+        for (int cell = 0; cell < PRICE_TIERS * PRICE_STEPS; cell++)
+            full.rates[cell % PRICE_TIERS][cell / PRICE_TIERS][part] =
+                MONEY_MAX_NANOS - 1 - part * 100 - cell;
+    }
+    full.factors[PRICE_FAST] = 6;
+    full.factors[PRICE_REGIONAL] = 7;
+    CHECK_FALSE("all are", price_is_empty(&full));
+    buf_init(&out, storage, sizeof(storage));
+    price_write(&full, &out);
+    CHECK_FALSE("the longest fits", buf_failed(&out));
+    got = price_of(buf_text(&out));
+    CHECK_TRUE("the same", price_same(&full, &got));
+    got.factors[PRICE_FAST]++;
+    CHECK_FALSE("a factor counts", price_same(&full, &got));
+    CHECK_TRUE("no name", price_rate_named(&got, "input.above_200k.gold") == NULL);
+    CHECK_TRUE("no name", price_rate_named(&got, "cache") == NULL);
+    CHECK_TRUE("no name", price_rate_named(&got, "input.priority.above_200k") == NULL);
+    CHECK_TRUE("no name", price_rate_named(&got, "") == NULL);
 }
 
 static void
@@ -211,173 +224,20 @@ test_rates_write_and_parse_back(void)
     json_free(json);
 }
 
-static void
-test_prices_per_unit_are_read_exactly(void)
-{
-    int64_t nanos = -1;
-
-    CHECK_TRUE("3e-06", price_per_unit_parse("3e-06", &nanos));
-    CHECK_INT("3 per million", INT64_C(3000000000), nanos);
-    CHECK_TRUE("0.00025", price_per_unit_parse("0.00025", &nanos));
-    CHECK_INT("250 per million", INT64_C(250000000000), nanos);
-    CHECK_TRUE("2.8e-09", price_per_unit_parse("2.8e-09", &nanos));
-    CHECK_INT("0.0028 per million", 2800000, nanos);
-    CHECK_TRUE("0", price_per_unit_parse("0", &nanos));
-    CHECK_INT("free", 0, nanos);
-    CHECK_TRUE("0.0", price_per_unit_parse("0.0", &nanos));
-    CHECK_FALSE("finer than 1e-15", price_per_unit_parse("1e-16", &nanos));
-    CHECK_FALSE("finer than 1e-15", price_per_unit_parse("3.3333333333333335e-05", &nanos));
-    CHECK_FALSE("negative", price_per_unit_parse("-1", &nanos));
-    CHECK_FALSE("too large", price_per_unit_parse("1e9", &nanos));
-    CHECK_FALSE("empty", price_per_unit_parse("", &nanos));
-    CHECK_FALSE("text", price_per_unit_parse("3e-06x", &nanos));
-}
-
-/* ---- importing ---- */
-
-struct imported {
-    int prices, whole, figures;
-    struct price_entry last;
-    char why[256];
-};
-
-static enum status
-take_price(void *context, const struct price_entry *entry, struct error *err)
-{
-    struct imported *imported = context;
-
-    (void)err;
-    imported->prices++;
-    imported->last = *entry;
-    return STATUS_OK;
-}
-
-static void
-take_left_out(void *context, const char *model, bool whole, const char *why)
-{
-    struct imported *imported = context;
-
-    (void)model;
-    imported->whole += whole;
-    imported->figures += !whole;
-    CHECK_TRUE("why", text_copy(imported->why, sizeof(imported->why), why));
-}
-
-static enum status
-import_text(const char *text, struct imported *imported, struct error *err)
-{
-    const struct price_sink sink = { take_price, take_left_out, imported };
-
-    memset(imported, 0, sizeof(*imported));
-    return price_import(text, strlen(text), &sink, err);
-}
-
-static void
-test_litellm_figures_become_rates(void)
-{
-    struct error err = { 0 };
-    struct imported got;
-
-    CHECK_STATUS(
-        STATUS_OK,
-        import_text("{\"sample_spec\":{\"litellm_provider\":\"x\",\"input_cost_per_token\":0},"
-                    "\"m\":{\"litellm_provider\":\"anthropic\",\"mode\":\"chat\","
-                    "\"input_cost_per_token\":3e-06,\"output_cost_per_token\":1.5e-05,"
-                    "\"cache_creation_input_token_cost_above_1hr_above_200k_tokens\":1.2e-05,"
-                    "\"input_cost_per_token_above_200k_tokens_priority\":7e-06,"
-                    "\"search_context_cost_per_query\":{\"search_context_size_medium\":0.01},"
-                    "\"output_cost_per_image\":0.04,\"max_tokens\":5}}",
-                    &got, &err),
-        &err);
-    CHECK_INT("prices", 1, got.prices);
-    CHECK_INT("left out whole", 0, got.whole);
-    CHECK_INT("figures left out", 1, got.figures);
-    CHECK_STRING("why", "output_cost_per_image: no usage object counts this", got.why);
-    CHECK_STRING("provider", "anthropic", got.last.provider);
-    CHECK_INT("input", INT64_C(3000000000), *price_rate_named(&got.last.price, "input"));
-    CHECK_INT("one hour above 200k", INT64_C(12000000000),
-              *price_rate_named(&got.last.price, "cache_write_1h.above_200k"));
-    CHECK_INT("above 200k, priority", INT64_C(7000000000),
-              *price_rate_named(&got.last.price, "input.above_200k.priority"));
-    CHECK_INT("search", INT64_C(10000000000000), *price_rate_named(&got.last.price, "web_search"));
-}
-
-static void
-test_litellm_models_without_token_prices_are_left_out(void)
-{
-    struct error err = { 0 };
-    struct imported got;
-
-    CHECK_STATUS(STATUS_OK,
-                 import_text("{\"m\":{\"litellm_provider\":\"x\",\"input_cost_per_second\":0.1}}",
-                             &got, &err),
-                 &err);
-    CHECK_INT("prices", 0, got.prices);
-    CHECK_INT("left out whole", 1, got.whole);
-    CHECK_STRING("why", "no price per token", got.why);
-    CHECK_STATUS(STATUS_OK, import_text("{\"m\":{\"input_cost_per_token\":1}}", &got, &err), &err);
-    CHECK_STRING("why", "no litellm_provider, or a too long one", got.why);
-}
-
-static void
-test_csv_lines_become_prices(void)
-{
-    struct error err = { 0 };
-    struct imported got;
-
-    CHECK_STATUS(STATUS_OK,
-                 import_text("provider,model,from,input,output.priority\r\n"
-                             "openai,\"a \"\"b\"\", c\",2026-01-01T00:00:00Z,2.5,\n"
-                             "\n"
-                             "openai,d,,0.1,3",
-                             &got, &err),
-                 &err);
-    CHECK_INT("prices", 2, got.prices);
-    CHECK_STRING("model", "d", got.last.model);
-    CHECK_INT("from", 0, got.last.from_us);
-    CHECK_INT("output", INT64_C(3000000000), *price_rate_named(&got.last.price, "output.priority"));
-    CHECK_INT("unset", PRICE_UNSET, *price_rate_named(&got.last.price, "output"));
-}
-
-static void
-test_csv_errors_name_their_line(void)
-{
-    struct error err = { 0 };
-    struct imported got;
-
-    CHECK_STATUS(STATUS_INVALID, import_text("provider,input\nx,1\n", &got, &err), &err);
-    CHECK_STRING("message", "price file: line 1: no column \"model\"", err.message);
-    CHECK_STATUS(STATUS_INVALID, import_text("model,gold\nx,1\n", &got, &err), &err);
-    CHECK_STRING("message", "price file: line 1: unknown column \"gold\"", err.message);
-    CHECK_STATUS(STATUS_INVALID, import_text("model,input\nx,1\ny,-1\n", &got, &err), &err);
-    CHECK_STRING("message", "price file: line 3: field 2 is malformed", err.message);
-    CHECK_STATUS(STATUS_INVALID, import_text("model,input\nx\n", &got, &err), &err);
-    CHECK_STRING("message", "price file: line 2: 1 fields, the header has 2", err.message);
-    CHECK_STATUS(STATUS_INVALID, import_text("model,input\n\"x,1\n", &got, &err), &err);
-    CHECK_STRING("message", "price file: line 2: not 2 fields of CSV", err.message);
-    CHECK_STATUS(STATUS_INVALID, import_text("  \n", &got, &err), &err);
-    CHECK_STRING("message", "price file: empty", err.message);
-}
-
 int
 main(void)
 {
     const struct check_test tests[] = {
-        CHECK_TEST(test_openai_cached_tokens_are_inside_the_prompt),
-        CHECK_TEST(test_anthropic_cached_tokens_are_beside_the_input),
-        CHECK_TEST(test_gemini_thoughts_are_beside_the_candidates),
-        CHECK_TEST(test_a_request_above_200k_tokens_is_priced_by_its_step),
-        CHECK_TEST(test_a_tier_prices_what_it_names_and_the_rest_as_standard),
-        CHECK_TEST(test_i8_a_charge_is_rounded_up_once),
-        CHECK_TEST(test_parts_that_exceed_their_whole_are_refused),
-        CHECK_TEST(test_malformed_counts_and_shapes_are_refused),
-        CHECK_TEST(test_a_part_without_any_price_is_not_free),
+        CHECK_TEST(test_a_rate_that_is_set_is_the_rate),
+        CHECK_TEST(test_a_part_without_a_rate_is_priced_as_what_it_is_a_kind_of),
+        CHECK_TEST(test_a_tier_takes_the_step_of_the_standard_tier),
+        CHECK_TEST(test_a_part_is_raised_as_what_it_is_a_kind_of),
+        CHECK_TEST(test_a_discount_is_not_taken_for_granted),
+        CHECK_TEST(test_cached_media_have_the_discount_of_cached_text),
+        CHECK_TEST(test_a_computed_rate_is_rounded_up_and_bounded),
+        CHECK_TEST(test_tiers_are_read_as_vendors_write_them),
+        CHECK_TEST(test_every_rate_has_a_name_that_reads_back),
         CHECK_TEST(test_rates_write_and_parse_back),
-        CHECK_TEST(test_prices_per_unit_are_read_exactly),
-        CHECK_TEST(test_litellm_figures_become_rates),
-        CHECK_TEST(test_litellm_models_without_token_prices_are_left_out),
-        CHECK_TEST(test_csv_lines_become_prices),
-        CHECK_TEST(test_csv_errors_name_their_line),
     };
 
     return check_main("pricing", tests, CHECK_COUNT(tests));
