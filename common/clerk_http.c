@@ -382,6 +382,11 @@ describe(const struct clerk_answer *answer, CURLcode code, struct error *err)
     if (code == CURLE_WRITE_ERROR)
         (void)error_set(err, STATUS_UNAVAILABLE, "Clerk: the answer is longer than %d bytes",
                         CLERK_BODY_MAX);
+    else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+        (void)error_set(err, STATUS_UNAVAILABLE,
+                        "Clerk: its certificate is not valid here: check clerk { api_url }, this "
+                        "machine's clock and its CA certificates (%s)",
+                        curl_easy_strerror(code));
     else if (code != CURLE_OK)
         (void)error_set(err, STATUS_UNAVAILABLE,
                         "Clerk: %s: check clerk { api_url }, the network and its proxy",
