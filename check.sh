@@ -31,7 +31,7 @@ case "${1:-}" in
     ;;
 esac
 
-CHECK_PACKAGES="nginx fcgiwrap libcunit1-dev clang clang-format clang-tidy mandoc shellcheck sqlite3 php-cli postgresql valgrind xz-utils file python3"
+CHECK_PACKAGES="nginx fcgiwrap libcunit1-dev clang clang-format clang-tidy mandoc shellcheck sqlite3 php-cli postgresql valgrind xz-utils file python3 phpunit php-curl"
 # shellcheck disable=SC2086
 need_packages $BUILD_PACKAGES $DEMO_PACKAGES $APACHE_PACKAGES $CHECK_PACKAGES || {
     echo "0 passed, 1 failed"
@@ -144,6 +144,7 @@ fi
 step "build with gcc" build "$top/build/gcc" CC=gcc && {
     unit_tests unit "$top/build/gcc"
     step "lint" make -C "$top/build/gcc" lint
+    step "clients as packages" "$top/tests/clients.sh"
     step "branch coverage" branch_coverage
 }
 step "build with clang" build "$top/build/clang" CC=clang &&

@@ -11,8 +11,9 @@ namespace Spendgate;
  */
 final class Money
 {
-    private const DECIMALS = 9;
-    private const MAX_USD_DIGITS = 10;
+    public const MAX_NANOS = 1000000000000000000;
+
+    private const NANOS_PER_USD = 1000000000;
 
     /**
      * Nano-dollars of a plain decimal ("0.0123"): digits and at most one point, at most nine decimals.
@@ -24,6 +25,9 @@ final class Money
      */
     public static function toNanos($usd): int
     {
+        if (PHP_INT_SIZE < 8) {
+            throw new \LogicException('money needs a PHP with 64-bit integers');
+        }
         if (is_int($usd)) {
             $usd = (string) $usd;
         }
@@ -33,17 +37,29 @@ final class Money
             );
         }
         $whole = ltrim($part[1], '0');
-        if (strlen($whole) >= self::MAX_USD_DIGITS && ($whole !== '1000000000' || (int) ($part[2] ?? '0') !== 0)) {
+        if (strlen($whole) > 10) {
             throw new \InvalidArgumentException('a cost is at most one billion dollars');
         }
-        return (int) ($whole === '' ? '0' : $whole) * 1000000000
-            + (int) str_pad($part[2] ?? '', self::DECIMALS, '0');
+        return self::add((int) $whole * self::NANOS_PER_USD, (int) str_pad($part[2] ?? '', 9, '0'));
+    }
+
+    /**
+     * The sum of two amounts.
+     *
+     * @throws \InvalidArgumentException above one billion dollars
+     */
+    public static function add(int $nanos, int $more): int
+    {
+        if ($nanos > self::MAX_NANOS || $more > self::MAX_NANOS - $nanos) {
+            throw new \InvalidArgumentException('a cost is at most one billion dollars');
+        }
+        return $nanos + $more;
     }
 
     /** Decimal dollars without trailing zeros. */
     public static function fromNanos(int $nanos): string
     {
-        $fraction = rtrim(sprintf('%09d', $nanos % 1000000000), '0');
-        return intdiv($nanos, 1000000000) . ($fraction === '' ? '' : '.' . $fraction);
+        $fraction = rtrim(sprintf('%09d', $nanos % self::NANOS_PER_USD), '0');
+        return intdiv($nanos, self::NANOS_PER_USD) . ($fraction === '' ? '' : '.' . $fraction);
     }
 }

@@ -26,56 +26,85 @@ final class Spool
      * another way, and the tracker would take it for another post.
      *
      * @param string $json the body, a JSON object
+     * @return string the file
      * @throws TrackerException when the post could not be written
      */
     public function append(string $path, string $tokenDigest, string $json): string
     {
         $text = sprintf(
-            '{"version":1,"path":"%s","token_sha256":"%s","spooled_at":"%s","body":%s}',
+            '{"version":1,"path":"%s","token_sha256":"%s","spooled_at":"%s","body":%s}' . "\n",
             $path,
             $tokenDigest,
             gmdate('Y-m-d\TH:i:s\Z'),
             $json
         );
         $name = sprintf('%s/%d-%s', $this->directory, time(), bin2hex(random_bytes(8)));
+        $mask = umask(0077);
         $file = @fopen($name . '.tmp', 'x');
+        umask($mask);
         if ($file === false) {
-            throw new TrackerException('spool', "cannot write to the spool directory {$this->directory}", 0);
+            throw $this->failure('write to');
         }
         try {
-            chmod($name . '.tmp', 0600);
-            $written = fwrite($file, $text . "\n");
-            if ($written !== strlen($text) + 1 || !fflush($file) || !self::sync($file)) {
-                throw new TrackerException('spool', "cannot write to the spool directory {$this->directory}", 0);
+            if (@fwrite($file, $text) !== strlen($text) || !fflush($file) || !self::sync($file, $name . '.tmp')) {
+                throw $this->failure('write to');
             }
+        } catch (TrackerException $failure) {
+            // half a post is of no use, and the caller still has the whole
+            @unlink($name . '.tmp');
+            throw $failure;
         } finally {
             fclose($file);
         }
-        if (!rename($name . '.tmp', $name . '.json')) {
-            throw new TrackerException('spool', "cannot rename in the spool directory {$this->directory}", 0);
+        if (!@rename($name . '.tmp', $name . '.json')) {
+            throw $this->failure('rename in');
         }
         $this->syncDirectory();
         return $name . '.json';
     }
 
-    /**
-     * PHP has fsync since 8.1; before it the file is only as safe as the kernel's own write-back.
-     *
-     * @param resource $file
-     */
-    private static function sync($file): bool
+    public function directory(): string
     {
-        return !function_exists('fsync') || fsync($file);
+        return $this->directory;
     }
 
+    private function failure(string $what): TrackerException
+    {
+        $reason = error_get_last()['message'] ?? '';
+        return new TrackerException('spool', "cannot $what the spool directory {$this->directory}: $reason", 0);
+    }
+
+    /**
+     * @param resource $file
+     */
+    private static function sync($file, string $name): bool
+    {
+        return function_exists('fsync') ? fsync($file) : self::syncByCommand($name);
+    }
+
+    /** So that the new name survives a crash as well. */
     private function syncDirectory(): void
     {
+        if (!function_exists('fsync')) {
+            self::syncByCommand($this->directory);
+            return;
+        }
         $directory = @fopen($this->directory, 'r');
         if ($directory !== false) {
-            if (function_exists('fsync')) {
-                @fsync($directory);
-            }
+            @fsync($directory);
             fclose($directory);
         }
+    }
+
+    /**
+     * PHP has fsync since 8.1. Before it the "sync" of the GNU coreutils does the same; where that
+     * cannot be run either, the file is only as safe as the kernel's own write-back.
+     */
+    private static function syncByCommand(string $path): bool
+    {
+        if (function_exists('exec')) {
+            @exec('sync -- ' . escapeshellarg($path) . ' 2>/dev/null');
+        }
+        return true;
     }
 }

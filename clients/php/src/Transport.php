@@ -5,111 +5,16 @@ declare(strict_types=1);
 
 namespace Spendgate;
 
-/**
- * One POST of JSON, with the curl extension when there is one and PHP's streams otherwise.
- */
-final class Transport
+/** How a post reaches the tracker. HttpTransport is what everybody uses; tests bring their own. */
+interface Transport
 {
-    private const ANSWER_BYTES_MAX = 1048576;
-
-    /** @var string */
-    private $url;
-    /** @var string */
-    private $token;
-    /** @var float */
-    private $timeout;
-
-    public function __construct(string $url, string $token, float $timeoutSeconds)
-    {
-        if (preg_match('#\Ahttps?://#', $url) !== 1) {
-            throw new \InvalidArgumentException('the tracker URL begins with http:// or https://');
-        }
-        if (preg_match('/\A[\x21-\x7e]+\z/', $token) !== 1) {
-            throw new \InvalidArgumentException('the tracker token is empty or has characters a header cannot hold');
-        }
-        $this->url = rtrim($url, '/');
-        $this->token = $token;
-        $this->timeout = $timeoutSeconds;
-    }
-
     /**
+     * Post JSON once.
+     *
      * @return array{0:int,1:string} status and body; status 0: no whole answer came
      */
-    public function post(string $path, string $json, ?string $idempotencyKey): array
-    {
-        $headers = [
-            'Authorization: Bearer ' . $this->token,
-            'Content-Type: application/json',
-            'Accept: application/json',
-        ];
-        if ($idempotencyKey !== null) {
-            $headers[] = 'Idempotency-Key: ' . $idempotencyKey;
-        }
-        return function_exists('curl_init')
-            ? $this->postWithCurl($this->url . $path, $json, $headers)
-            : $this->postWithStreams($this->url . $path, $json, $headers);
-    }
+    public function post(string $path, string $json, ?string $idempotencyKey): array;
 
-    /** The token's digest, as the tracker's settings name it: a spooled post says who sent it, without the token. */
-    public function tokenDigest(): string
-    {
-        return hash('sha256', $this->token);
-    }
-
-    /**
-     * @param string[] $headers
-     * @return array{0:int,1:string}
-     */
-    private function postWithCurl(string $url, string $json, array $headers): array
-    {
-        $handle = curl_init($url);
-        if ($handle === false) {
-            return [0, ''];
-        }
-        curl_setopt_array($handle, [
-            CURLOPT_POST => true,
-            CURLOPT_POSTFIELDS => $json,
-            // without "Expect:" curl waits for a 100 before a larger body
-            CURLOPT_HTTPHEADER => array_merge($headers, ['Expect:']),
-            CURLOPT_RETURNTRANSFER => true,
-            CURLOPT_FOLLOWLOCATION => false,
-            CURLOPT_NOSIGNAL => true,
-            CURLOPT_TIMEOUT_MS => (int) ($this->timeout * 1000),
-            // the tracker is a neighbour: a proxy from the environment must not see the token
-            CURLOPT_PROXY => '',
-        ]);
-        $body = curl_exec($handle);
-        $status = (int) curl_getinfo($handle, CURLINFO_RESPONSE_CODE);
-        return is_string($body) && strlen($body) <= self::ANSWER_BYTES_MAX ? [$status, $body] : [0, ''];
-    }
-
-    /**
-     * @param string[] $headers
-     * @return array{0:int,1:string}
-     */
-    private function postWithStreams(string $url, string $json, array $headers): array
-    {
-        $context = stream_context_create(['http' => [
-            'method' => 'POST',
-            'header' => implode("\r\n", array_merge($headers, ['Connection: close'])),
-            'content' => $json,
-            'protocol_version' => 1.1,
-            'timeout' => $this->timeout,
-            'follow_location' => 0,
-            'ignore_errors' => true,
-        ]]);
-        $http_response_header = [];
-        $stream = @fopen($url, 'r', false, $context);
-        if ($stream === false) {
-            return [0, ''];
-        }
-        $answer = stream_get_contents($stream, self::ANSWER_BYTES_MAX);
-        $meta = stream_get_meta_data($stream);
-        fclose($stream);
-        $line = $meta['wrapper_data'][0] ?? '';
-        if ($answer === false || $meta['timed_out'] || preg_match('#\AHTTP/\S+ ([0-9]{3})#', (string) $line, $part) !== 1) {
-            return [0, ''];
-        }
-        return [(int) $part[1], $answer];
-    }
+    /** SHA-256 of the token in hex, as the tracker's settings name it. */
+    public function tokenDigest(): string;
 }

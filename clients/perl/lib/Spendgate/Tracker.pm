@@ -5,34 +5,44 @@ use 5.016;
 use strict;
 use warnings;
 
+use B ();
 use Carp qw(croak);
+use Config;
 use Digest::SHA qw(sha256_hex);
 use Fcntl qw(O_WRONLY O_CREAT O_EXCL O_RDONLY);
 use HTTP::Tiny;
 use IO::Handle;
 use JSON::PP;
 use POSIX qw(strftime);
-use Time::HiRes qw(sleep);
+use Scalar::Util qw(refaddr weaken);
+use Time::HiRes qw(sleep time clock_gettime CLOCK_MONOTONIC);
+use Time::Local qw(timegm);
 
 our $VERSION = '0.1.0';
 
-my $ATTEMPTS      = 3;
-my $FIRST_PAUSE   = 0.1;        # seconds, doubled each time
-my $ANSWER_MAX    = 1_048_576;
-my $NANOS         = 1_000_000_000;
+my $ATTEMPTS        = 3;
+my $FIRST_PAUSE     = 0.1;          # seconds, doubled each time
+my $ANSWER_MAX      = 1_048_576;
+my $NANOS           = 1_000_000_000;
+my $NANOS_MAX       = 1_000_000_000_000_000_000;
+my $FIRST_HEARTBEAT = 5;            # seconds into the request: then the tracker is asked how long a hold lives
+my $HOLD_TTL_MAX    = 604_800;
 
-# Refusals that a repetition cannot change: the request itself is wrong, or was decided before.
-my %FINAL = map { $_ => 1 } 400, 409, 413, 415, 422;
+# Refusals that no repetition can change: the post itself is wrong, or was decided before.
+my %FINAL = map { $_ => 1 } qw(
+    invalid_json invalid_cost missing_field invalid_field body_too_large unsupported_media_type hold_already_settled
+    hold_voided idempotency_key_reuse usage_inconsistent
+);
 
-# What must be posted when the program ends, whatever ends it.
+# What must be posted when the program ends, whatever ends it. Weak: an object that goes earlier settles then.
 my %open_trackers;
 
 sub from_environment {
     my ($class, %options) = @_;
     my $token = $ENV{SPENDGATE_TRACKER_TOKEN} // '';
-    if ($token eq '' && ($ENV{SPENDGATE_TRACKER_TOKEN_FILE} // '') ne '') {
-        open my $file, '<', $ENV{SPENDGATE_TRACKER_TOKEN_FILE}
-            or croak "cannot read $ENV{SPENDGATE_TRACKER_TOKEN_FILE}: $!";
+    my $token_file = $ENV{SPENDGATE_TRACKER_TOKEN_FILE} // '';
+    if ($token eq '' && $token_file ne '') {
+        open my $file, '<', $token_file or croak "cannot read $token_file: $! (SPENDGATE_TRACKER_TOKEN_FILE)";
         $token = <$file> // '';
         close $file;
         $token =~ s/[\r\n]+\z//;
@@ -41,7 +51,8 @@ sub from_environment {
         url       => $ENV{SPENDGATE_TRACKER_URL},
         token     => $token,
         spool_dir => $ENV{SPENDGATE_SPOOL_DIR},
-        timeout   => $ENV{SPENDGATE_TRACKER_TIMEOUT} || 2,
+        timeout   => _given($ENV{SPENDGATE_TRACKER_TIMEOUT}),
+        hold_ttl  => _seconds($ENV{SPENDGATE_HOLD_TTL}),
         hold_id   => _request_variable('SPENDGATE_HOLD_ID'),
         subject   => _request_variable('SPENDGATE_SUBJECT'),
         key_id    => _request_variable('SPENDGATE_KEY_ID'),
@@ -60,25 +71,32 @@ sub from_environment {
 
 sub new {
     my ($class, %option) = @_;
+    croak 'money needs a Perl with 64-bit integers' if $Config{ivsize} < 8;
     croak 'the tracker URL begins with http:// or https:// (SPENDGATE_TRACKER_URL)'
-        unless ($option{url} // '') =~ m{\Ahttps?://};
+        unless ($option{url} // '') =~ m{\Ahttps?://[^\s/]};
     croak 'the tracker token is empty or has characters a header cannot hold (SPENDGATE_TRACKER_TOKEN)'
         unless ($option{token} // '') =~ /\A[\x21-\x7e]+\z/;
+    my $timeout = $option{timeout} // 2;
+    croak 'the timeout is a number of seconds, more than 0 (SPENDGATE_TRACKER_TIMEOUT)'
+        unless $timeout =~ /\A[0-9]+(?:\.[0-9]+)?\z/ && $timeout > 0;
     (my $url = $option{url}) =~ s{/+\z}{};
     my $self = {
         url         => $url,
         token       => $option{token},
-        spool_dir   => $option{spool_dir} // '',
+        spool_dir   => ($option{spool_dir} // '') =~ s{(?<=.)/+\z}{}r,
         hold_id     => $option{hold_id} // '',    # settled by the next post
         any_hold_id => $option{hold_id} // '',    # for extend and void
+        hold_ttl    => $option{hold_ttl},         # seconds; undef until it is known
+        hold_lives  => ($option{hold_id} // '') ne '' ? 1 : 0,
+        pid         => $$,                        # a child that was forked must not settle what its parent will
         caller      => {
             map { ($option{$_} // '') ne '' ? ($_ => $option{$_}) : () } qw(subject key_id route)
         },
         posts => [],                              # usages that wait
         cost  => undef,                           # { nanos, details }: sum of spend() that waits
-        http  => HTTP::Tiny->new(
+        http => $option{http} // HTTP::Tiny->new(
             agent        => "spendgate-perl/$VERSION",
-            timeout      => $option{timeout} || 2,
+            timeout      => $timeout,
             max_redirect => 0,
             max_size     => $ANSWER_MAX,
             # the tracker is a neighbour: a proxy from the environment must not see the token
@@ -88,6 +106,7 @@ sub new {
         ),
         json => JSON::PP->new->utf8->canonical,
     };
+    $self->{next_heartbeat} = _monotonic() + (defined $self->{hold_ttl} ? $self->{hold_ttl} / 3 : $FIRST_HEARTBEAT);
     return bless $self, $class;
 }
 
@@ -95,31 +114,42 @@ sub new {
 # handles one itself keeps its handler.
 sub settle_at_exit {
     my ($self) = @_;
-    $open_trackers{ 0 + $self } = $self;
-    for my $signal (qw(TERM HUP INT)) {
-        next if ref $SIG{$signal} || ($SIG{$signal} // 'DEFAULT') ne 'DEFAULT';
+    weaken($open_trackers{ refaddr $self } = $self);
+    for my $signal (qw(TERM HUP INT QUIT ALRM XCPU)) {
+        next if ref $SIG{$signal} || ($SIG{$signal} || 'DEFAULT') ne 'DEFAULT';
         $SIG{$signal} = sub { exit 1 };
     }
     # a write to a client that has gone must not end the script before END
-    $SIG{PIPE} = 'IGNORE' if !ref $SIG{PIPE} && ($SIG{PIPE} // 'DEFAULT') eq 'DEFAULT';
-    $self->{pid} = $$;
+    $SIG{PIPE} = 'IGNORE' if !ref $SIG{PIPE} && ($SIG{PIPE} || 'DEFAULT') eq 'DEFAULT';
     return;
 }
 
 END {
-    # settling talks to the network, which must not change how the script ended
-    local ($?, $!, $@) = ($?, $!, $@);
-    for my $tracker (values %open_trackers) {
-        next if $tracker->{pid} != $$;
-        eval { $tracker->settle; 1 } or warn "spendgate: $@";
+    # settling talks to the network, which must not change how the script ended (`local $? = $?` would make it 0)
+    my $status = $?;
+    local ($!, $@);
+    for my $tracker (grep { defined } values %open_trackers) {
+        $tracker->_settle_quietly;
     }
+    %open_trackers = ();
+    $? = $status;
+}
+
+# In a process that serves one request after the other, the object goes before the process ends.
+sub DESTROY {
+    my ($self) = @_;
+    return if !exists $open_trackers{ refaddr $self };
+    delete $open_trackers{ refaddr $self };
+    local ($?, $!, $@);
+    $self->_settle_quietly;
+    return;
 }
 
 sub spend {
     my ($self, $usd, %details) = @_;
-    my $nanos = _nanos($usd);
-    $self->{cost}{nanos} = ($self->{cost}{nanos} // 0) + $nanos;
-    $self->{cost}{details} = { %{ $self->{cost}{details} // {} }, %details };
+    my $nanos = ($self->{cost} ? $self->{cost}{nanos} : 0) + _nanos($usd);
+    croak 'a cost is at most one billion dollars' if $nanos > $NANOS_MAX;
+    $self->{cost} = { nanos => $nanos, details => { %{ $self->{cost} ? $self->{cost}{details} : {} }, %details } };
     return;
 }
 
@@ -132,13 +162,30 @@ sub spend_usage {
 
 sub extend {
     my ($self, $usd) = @_;
-    return $self->_post_hold('extend', { amount_usd => _usd(_nanos($usd)) }, _new_key());
+    my $hold = $self->_post_hold('extend', { amount_usd => _usd(_nanos($usd)) }, _new_key());
+    $self->_learn_ttl($hold);
+    return $hold;
+}
+
+sub heartbeat {
+    my ($self) = @_;
+    return $self->{hold_lives} if $self->{hold_id} eq '' || _monotonic() < $self->{next_heartbeat};
+    my ($status, $body) = $self->_post("/v1/holds/$self->{hold_id}/extend", '{"amount_usd":"0"}', undef);
+    my $answer = $self->_decode($body);
+    if ($status == 200) {
+        $self->_learn_ttl($answer);
+        return $self->{hold_lives};
+    }
+    my $pause = ($self->{hold_ttl} // 15) / 9;
+    $self->{next_heartbeat} = _monotonic() + ($pause < 5 ? $pause : 5);
+    $self->{hold_lives} = 0 if exists $answer->{error} && $status =~ /\A(?:403|404|409|429)\z/;
+    return $self->{hold_lives};
 }
 
 sub void {
     my ($self) = @_;
     my $answer = $self->_post_hold('void', {}, undef);
-    $self->{hold_id} = '';
+    @{$self}{qw(hold_id hold_lives)} = ('', 0);
     return $answer;
 }
 
@@ -150,109 +197,173 @@ sub settle {
     }
     ($self->{posts}, $self->{cost}) = ([], undef);
     my (@answers, $failure);
+    my $reachable = 1;
     for my $post (@posts) {
-        my $answer = eval { $self->_deliver($post) };
-        $failure //= $@ if $@;
+        # the other posts have to go out whatever becomes of one
+        my $answer;
+        eval { $answer = $self->_deliver($post, \$reachable); 1 } or $failure //= $@;
         push @answers, $answer if $answer;
     }
-    die $failure if $failure;
+    die $failure if defined $failure;
     return @answers;
 }
 
+sub _settle_quietly {
+    my ($self) = @_;
+    return if $self->{pid} != $$;
+    eval { $self->settle; 1 } or warn "spendgate: $@";
+    return;
+}
+
+# The answer, or nothing when the post was spooled. `reachable` is false when an earlier post of this round found
+# nobody, so that this one need not wait.
 sub _deliver {
-    my ($self, $post) = @_;
+    my ($self, $post, $reachable) = @_;
     my %post = (%{ $self->{caller} }, %{$post});
     my $key;
     if ($self->{hold_id} ne '') {
         $post{hold_id} = $self->{hold_id};    # a hold is itself an idempotency key
-        $self->{hold_id} = '';
+        @{$self}{qw(hold_id hold_lives)} = ('', 0);
     }
     else {
         $key = $post{idempotency_key} = _new_key();
     }
-    my $json = $self->{json}->encode(\%post);
-    my ($status, $body) = $self->_attempt('/v1/spend', $json, $key);
-    return $self->_decode($body) if $status == 200;
-    die $self->_refusal($status, $body, $json) if $FINAL{$status} || $self->{spool_dir} eq '';
-    $self->_spool($json);
+    my $json = $self->{json}->encode(_plain(\%post));
+    my ($status, $body) =
+        ${$reachable} || $self->{spool_dir} eq '' ? $self->_attempt('/v1/spend', $json, $key) : (0, '');
+    my $answer = $self->_decode($body);
+    return $answer if $status == 200 && defined $answer->{charge_id};
+    ${$reachable} = 0 if $status == 0 || $status >= 500;
+    my $error = $answer->{error} // '';
+    my $why   = _refusal($status, $answer);
+    die "$why; not recorded: $json\n" if $FINAL{$error} || $self->{spool_dir} eq '';
+    my $file = $self->_spool($json);
+    die "$why; the post is kept in $file\n" if $error eq 'unknown_model';
+    warn "spendgate: $why; the post is kept in $file\n";
     return;
 }
 
 sub _post_hold {
     my ($self, $operation, $body, $key) = @_;
     croak 'this request has no hold' if $self->{any_hold_id} eq '';
-    my ($status, $answer) = $self->_attempt("/v1/holds/$self->{any_hold_id}/$operation",
-        $self->{json}->encode($body), $key);
-    die $self->_refusal($status, $answer, '') if $status != 200;
-    return $self->_decode($answer);
+    my ($status, $text) =
+        $self->_attempt("/v1/holds/$self->{any_hold_id}/$operation", $self->{json}->encode($body), $key);
+    my $answer = $self->_decode($text);
+    die _refusal($status, $answer), "\n" if $status != 200 || !%{$answer};
+    return $answer;
 }
 
-# Status 0: no whole answer came.
 sub _attempt {
     my ($self, $path, $json, $key) = @_;
     my ($status, $body) = (0, '');
     for my $attempt (1 .. $ATTEMPTS) {
         sleep($FIRST_PAUSE * 2**($attempt - 2) + rand 0.05) if $attempt > 1;
-        my $response = $self->{http}->request(
-            'POST',
-            $self->{url} . $path,
-            {   headers => {
-                    'authorization' => "Bearer $self->{token}",
-                    'content-type'  => 'application/json',
-                    defined $key ? ('idempotency-key' => $key) : (),
-                },
-                content => $json,
-            }
-        );
-        # 599 is HTTP::Tiny's own: nothing, or only a part, came back
-        ($status, $body) = $response->{status} == 599 ? (0, '') : @{$response}{qw(status content)};
-        last unless $status == 0 || $status >= 500
-            || ($status == 409 && ($self->_decode($body)->{error} // '') eq 'idempotency_in_progress');
+        ($status, $body) = $self->_post($path, $json, $key);
+        my $answer = $self->_decode($body);
+        # a 200 that is no JSON comes from somebody else, or was cut off
+        last
+            unless $status == 0 || $status >= 500
+            || ($status == 200 && !%{$answer})
+            || ($answer->{error} // '') eq 'idempotency_in_progress';
     }
     return ($status, $body);
 }
 
+# One post: (status, body). Status 0: no whole answer came.
+sub _post {
+    my ($self, $path, $json, $key) = @_;
+    my $response = $self->{http}->request(
+        'POST',
+        $self->{url} . $path,
+        {   headers => {
+                'authorization' => "Bearer $self->{token}",
+                'content-type'  => 'application/json',
+                'accept'        => 'application/json',
+                defined $key ? ('idempotency-key' => $key) : (),
+            },
+            content => $json,
+        }
+    );
+    # 599 is HTTP::Tiny's own: nothing, or only a part, came back
+    return (0, '') if $response->{status} == 599;
+    return @{$response}{qw(status content)};
+}
+
 sub _refusal {
-    my ($self, $status, $body, $json) = @_;
-    my $post = $json eq '' ? '' : "; not recorded: $json";
-    return "the tracker does not answer$post\n" if $status == 0;
-    my $answer = $self->_decode($body);
-    return sprintf "the tracker answered %d %s: %s%s\n", $status, $answer->{error} // 'unexpected_answer',
-        $answer->{message} // 'no explanation', $post;
+    my ($status, $answer) = @_;
+    return 'the tracker does not answer' if $status == 0;
+    return sprintf 'the tracker answered %d %s: %s', $status, $answer->{error} // 'unexpected_answer',
+        $answer->{message} // 'this is no answer of a tracker';
+}
+
+sub _learn_ttl {
+    my ($self, $hold) = @_;
+    if (!defined $self->{hold_ttl}
+        && ($hold->{expires_at} // '') =~ /\A(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?Z\z/)
+    {
+        my $left = timegm($6, $5, $4, $3, $2 - 1, $1) - time;
+        $self->{hold_ttl} = $left < 1 ? 1 : $left > $HOLD_TTL_MAX ? $HOLD_TTL_MAX : $left;
+    }
+    $self->{hold_lives}     = 1;
+    $self->{next_heartbeat} = _monotonic() + ($self->{hold_ttl} // $FIRST_HEARTBEAT) / 3;
+    return;
 }
 
 # One file per post. It gets its final name when all of it is on the disk, so a reader never sees half a
-# post and a crash leaves at most a temporary file.
+# post and a crash leaves at most a temporary file. Returns the name.
 sub _spool {
     my ($self, $json) = @_;
-    my $now  = time;
+    my $now  = int time;
     my $name = sprintf '%s/%d-%s', $self->{spool_dir}, $now, _random_hex(8);
     # The post goes in byte for byte as it was sent: encoding it anew could write a number in another
     # way, and the tracker would take it for another post.
     my $text = sprintf qq({"version":1,"path":"/v1/spend","token_sha256":"%s","spooled_at":"%s","body":%s}\n),
         sha256_hex($self->{token}), strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $now), $json;
+    my $begun = 0;
     my $written = eval {
+        # a full quota sends a signal that would end us before the log has the post
+        local $SIG{XFSZ} = 'IGNORE';
         sysopen my $file, "$name.tmp", O_WRONLY | O_CREAT | O_EXCL, 0600 or die "$!\n";
+        $begun = 1;
         binmode $file;
         $file->autoflush(1);
         print {$file} $text or die "$!\n";
-        $file->sync or die "$!\n";
-        close $file or die "$!\n";
+        $file->sync  or die "$!\n";
+        close $file  or die "$!\n";
         rename "$name.tmp", "$name.json" or die "$!\n";
+        # so that the new name survives a crash as well
         if (sysopen my $directory, $self->{spool_dir}, O_RDONLY) {
-            IO::Handle->new_from_fd(fileno $directory, 'r')->sync;
+            $directory->sync;
         }
         1;
     };
-    # the log is the last place where the money is written down
-    die "cannot write to the spool directory $self->{spool_dir}: $@; not delivered: $json\n" unless $written;
-    return;
+    return "$name.json" if $written;
+    my $why = $@;
+    chomp $why;
+    unlink "$name.tmp" if $begun;    # half a post is of no use, and the whole is in the message
+    die "cannot write to the spool directory $self->{spool_dir}: $why; not delivered: $json\n";
 }
 
 sub _decode {
     my ($self, $body) = @_;
     my $value = eval { $self->{json}->decode($body) };
     return ref $value eq 'HASH' ? $value : {};
+}
+
+# What JSON can hold: bytes that are no characters are read as Latin-1, numbers that are none become null, and
+# references to anything else their text.
+sub _plain {
+    my ($value) = @_;
+    return { map { $_ => _plain($value->{$_}) } keys %{$value} } if ref $value eq 'HASH';
+    return [ map { _plain($_) } @{$value} ] if ref $value eq 'ARRAY';
+    return $value if JSON::PP::is_bool($value);
+    return "$value" if ref $value;
+    if (defined $value) {
+        my $flags = B::svref_2object(\$value)->FLAGS;
+        return undef
+            if $flags & (B::SVp_IOK | B::SVp_NOK) && !($flags & B::SVp_POK) && $value !~ /\A-?[0-9]/;
+    }
+    return $value;
 }
 
 # Nano-dollars of a plain decimal. A Perl number is taken by its text, so write '0.1', not 0.1 + 0.2.
@@ -274,6 +385,23 @@ sub _usd {
     $text =~ s/\.?0+\z//;
     return $text;
 }
+
+# Seconds of "300", "300s", "5m", "1h"; undef for none.
+sub _seconds {
+    my ($text) = @_;
+    return undef if ($text // '') eq '';
+    my %unit = (ms => 0.001, '' => 1, s => 1, m => 60, h => 3600, d => 86_400);
+    croak "SPENDGATE_HOLD_TTL is a time such as 5m, and not '$text'"
+        unless $text =~ /\A([0-9]{1,9})(ms|s|m|h|d|)\z/ && $1 > 0;
+    return $1 * $unit{$2};
+}
+
+sub _given {
+    my ($text) = @_;
+    return ($text // '') eq '' ? undef : $text;
+}
+
+sub _monotonic { return clock_gettime(CLOCK_MONOTONIC) }
 
 sub _new_key {
     return 'perl-' . _random_hex(16);
@@ -314,12 +442,20 @@ Spendgate::Tracker - post what a request cost: once, also when the script dies
     my $tracker = Spendgate::Tracker->from_environment;
     $tracker->spend('0.0123');
 
+    # or what a vendor's API reported, priced by the tracker
+    $tracker->spend_usage('gpt-4o', $answer->{usage});
+
+    # in the loop of a long stream
+    $tracker->heartbeat;
+
 =head1 DESCRIPTION
 
-Costs are noted with C<spend> and C<spend_usage> and posted once: by C<settle>, or else when the
-program ends, also when it dies or is told to stop because its client has hung up. A post that the
-tracker does not acknowledge is repeated with the same idempotency key and then written to the spool
+Costs are noted with C<spend> and C<spend_usage> and posted once: by C<settle>, or else when the object
+goes or the program ends, also when it dies or is told to stop because its client has hung up. A post that
+the tracker does not acknowledge is repeated with the same idempotency key and then written to the spool
 directory, one file each, for C<spendgate spool replay>: it is never lost and never counted twice.
+
+The first post settles the hold that the gate placed for the request; each further one stands alone.
 
 =head1 CONSTRUCTORS
 
@@ -327,7 +463,8 @@ directory, one file each, for C<spendgate spool replay>: it is never lost and ne
 
 (also C<fromEnvironment>) Reads C<SPENDGATE_TRACKER_URL> (such as C<http://127.0.0.1/track>),
 C<SPENDGATE_TRACKER_TOKEN> or C<SPENDGATE_TRACKER_TOKEN_FILE>, C<SPENDGATE_SPOOL_DIR>,
-C<SPENDGATE_TRACKER_TIMEOUT> (seconds, 2), and the gate's variables of this request. Settles at exit.
+C<SPENDGATE_TRACKER_TIMEOUT> (seconds, 2), C<SPENDGATE_HOLD_TTL> (C<hold_ttl> of the settings, such as C<5m>;
+asked for when it is not given), and the gate's variables of this request. Settles at exit.
 
 =head2 new(url => ..., token => ..., spool_dir => ..., hold_id => ..., subject => ..., key_id => ...)
 
@@ -346,8 +483,13 @@ C<model>, C<tags>, C<metadata>, C<occurred_at>.
 
 =head2 extend($usd)
 
-Raise the hold by an amount before spending it; C<'0'> only renews its time to live, and a stream
-that lasts should do that every third of it. Dies when it does not fit.
+Raise the hold by an amount before spending it; C<'0'> only renews its time to live. Returns the hold. Dies when it
+does not fit.
+
+=head2 heartbeat
+
+Keep the hold alive while the work lasts. Call it as often as you like: once in a third of the hold's life it
+asks the tracker. Returns false when there is no hold, or the tracker says that it is gone. It never dies.
 
 =head2 void
 
@@ -360,7 +502,17 @@ when a post was refused for good, with the post in the message.
 
 =head2 settle_at_exit
 
-Settle when the program ends, and end it through C<exit> on SIGTERM, SIGHUP and SIGINT, so that it does.
+Settle when the object goes or the program ends, and end it through C<exit> on SIGTERM, SIGHUP, SIGINT, SIGQUIT,
+SIGALRM and SIGXCPU, so that it does. SIGPIPE is ignored. A signal that has a handler keeps it.
+
+=head1 DIAGNOSTICS
+
+What cannot be delivered is a warning that names the spool file. What the tracker refuses for good, and what cannot be
+spooled either, is in the message itself, whole: the log is the last place where it is written down.
+
+=head1 SEE ALSO
+
+L<spendgate(8)>
 
 =head1 LICENSE
 

@@ -5,7 +5,7 @@ use strict;
 use warnings;
 
 use File::Basename qw(dirname);
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(sleep time);
 
 my $folder;
 
@@ -21,6 +21,7 @@ $ENV{SPENDGATE_TRACKER_URL}        = "http://127.0.0.1:$port/spendgate";
 $ENV{SPENDGATE_TRACKER_TOKEN}      = '';
 $ENV{SPENDGATE_TRACKER_TOKEN_FILE} = "$folder/etc/tracker_token";
 $ENV{SPENDGATE_SPOOL_DIR}          = "$folder/spool";
+$ENV{SPENDGATE_HOLD_TTL}           = $query{ttl} // '';
 my $mode = $query{mode} // 'ok';
 
 $| = 1;
@@ -35,6 +36,15 @@ print $tracker->extend('0.10')->{amount_usd}, "\n" if $mode eq 'extend';
 $tracker->spend('0.02', model => 'work');
 $tracker->spend('0.01');
 die "the page breaks after the work\n" if $mode eq 'die';
+if ($mode eq 'stream') {
+    # longer than a hold lives
+    my $end = time + $query{seconds};
+    while (time < $end) {
+        print '.';
+        print 'the hold is gone' if ($query{heartbeat} // 1) && !$tracker->heartbeat;
+        sleep 0.05;
+    }
+}
 if ($mode eq 'hangup') {
     for (1 .. 200) {
         print 'x' x 65_536;
