@@ -361,6 +361,27 @@ check_operands(const struct admin *admin)
     return true;
 }
 
+/* A note that one store kept and another refused could not be moved between them. */
+static bool
+check_note(const struct admin *admin)
+{
+    const char *note = admin->options[OPTION_NOTE];
+    size_t length = note != NULL ? strlen(note) : 0, bytes;
+
+    if (length >= TEXT_FIELD_SIZE) {
+        (void)command_usage(admin, "--note: longer than %d bytes", TEXT_FIELD_SIZE - 1);
+        return false;
+    }
+    for (; length > 0; note += bytes, length -= bytes) {
+        bytes = text_utf8_length(note, length);
+        if (bytes == 0) {
+            (void)command_usage(admin, "--note: is not UTF-8");
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Fill admin->options and ->arguments. DONE, USAGE, or -1 after --help. */
 static int
 parse_arguments(struct admin *admin, int argc, char **argv)
@@ -394,9 +415,7 @@ parse_arguments(struct admin *admin, int argc, char **argv)
     if (admin->argument_count > admin->command->arguments_max)
         return command_usage(admin, "extra operand '%s'",
                              admin->arguments[admin->command->arguments_max]);
-    if (command_has(admin, OPTION_NOTE) && strlen(admin->options[OPTION_NOTE]) >= TEXT_FIELD_SIZE)
-        return command_usage(admin, "--note: longer than %d bytes", TEXT_FIELD_SIZE - 1);
-    return check_operands(admin) ? DONE : USAGE;
+    return check_note(admin) && check_operands(admin) ? DONE : USAGE;
 }
 
 bool

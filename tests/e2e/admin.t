@@ -10,6 +10,9 @@ use JSON::PP;
 use POSIX ();
 use Test::More;
 
+use lib "$Bin/lib";
+use Spendgate::Postgres;
+
 my $build = abs_path($ENV{SPENDGATE_BUILD} // '.');
 -x "$build/spendgate" && -x "$build/spendgate-tracker"
   or BAIL_OUT("spendgate and spendgate-tracker are not built in $build: say where in SPENDGATE_BUILD");
@@ -18,6 +21,8 @@ chmod 0755, $folder or die $!; # the command becomes another user, who has to ge
 my $config = "$folder/spendgate.conf";
 my $token  = 'sgt_test_token_of_admin_t';
 my $json   = JSON::PP->new;
+my $cluster  = ($ENV{SPENDGATE_E2E_STORE} // '') eq 'postgresql' ? Spendgate::Postgres->shared : undef;
+my $database = $cluster ? $cluster->database : undef;
 
 sub write_file {
     my ($path, $text) = @_;
@@ -80,7 +85,7 @@ sub as_json {
     my (@arguments) = @_;
     my ($code, $out, $err) = cli(@arguments, '--json');
     my $value = eval { $json->decode($out) };
-    ok defined $value, "@arguments --json: is JSON" or diag $code, $out, $err;
+    ok defined $value, join(' ', grep { !ref } @arguments) . ' --json: is JSON' or diag $code, $out, $err;
     return $value // {};
 }
 
@@ -99,9 +104,10 @@ sub post {
     return ($status, eval { $json->decode($out =~ s/\A.*?\r?\n\r?\n//sr) } // {});
 }
 
-# A row of the store, by the sqlite3 tool: the journal has no listing of its own yet.
+# A row of the store, by the database's own tool: the journal has no listing of its own yet.
 sub sql {
     my ($statement) = @_;
+    return $cluster->sql($database, $statement, '|') if $cluster;
     my ($code, $out, $err) = program({}, '', "$folder/out", '/usr/bin/sqlite3', '-bail', "$folder/store/spendgate.db", $statement);
     is $code, 0, 'sqlite3' or diag $err;
     return $out;
@@ -115,9 +121,12 @@ sub budget {
 
 use Digest::SHA qw(sha256_hex);
 mkdir "$folder/store" or die $!;
+my $url = $cluster ? $cluster->url($database) : "sqlite:$folder/store/spendgate.db";
+# Who may change the schema: with PostgreSQL the owner of the database, and not the programs.
+my $owner = $cluster ? { SPENDGATE_STORE_URL => $cluster->url($database, $cluster->owner) } : {};
 my $sha256 = sha256_hex($token);
 write_file($config, <<"END");
-store { url = "sqlite:$folder/store/spendgate.db" }
+store { url = "$url" }
 cache { path = "$folder/cache.db" }
 plan "free" {
     budget "month" { limit_usd = "1.00"  period = "month" }
@@ -187,11 +196,12 @@ refuses('no account name', 2, qr/'a b' is no account name/, 'account', 'freeze',
 
 # ---- the store ---------------------------------------------------------------------------------------
 
-refuses('a listing makes no store', 1, qr/\Q$folder\E/, 'account', 'list');
+refuses('a listing makes no store', 1, $cluster ? qr/run `spendgate migrate`/ : qr/\Q$folder\E/, 'account', 'list');
 ok !-e "$folder/store/spendgate.db", 'no file is left by it';
-says('migrate', qr/1 schema step applied|\d+ schema steps applied/, 'migrate');
-says('migrate again', qr/up to date\.$/, 'migrate');
-is as_json('migrate')->{applied}, 0, 'migrate --json';
+refuses('the programs may not change the schema', 1, qr/run this as the owner of the database/, 'migrate') if $cluster;
+says('migrate', qr/1 schema step applied|\d+ schema steps applied/, $owner, 'migrate');
+says('migrate again', qr/up to date\.$/, $owner, 'migrate');
+is as_json($owner, 'migrate')->{applied}, 0, 'migrate --json';
 {
     my ($code, $out, $err) = program({}, '', "$folder/out", "$build/spendgate", 'account', 'list', '--config', $config);
     is $code, 0, '--config behind the command' or diag $err;
@@ -296,9 +306,7 @@ refuses('--limit of nothing', 2, qr/--limit: '0'/, 'account', 'list', '--limit',
 
 # More accounts than one page of names.
 for my $i (1 .. 3) {
-    my $statement = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150)'
-      . " INSERT INTO account (name) SELECT printf('user_page${i}_%03d', i) FROM n";
-    sql($statement);
+    sql('INSERT INTO account (name) VALUES ' . join ', ', map { sprintf "('user_page${i}_%03d')", $_ } 1 .. 150);
 }
 is scalar(grep { $_->{account} =~ /^user_page/ } @{ as_json('account', 'list')->{accounts} }), 450, 'listings go on behind a page';
 sql("DELETE FROM account WHERE name LIKE 'user_page%'");
@@ -355,7 +363,8 @@ refuses('void of an unknown hold', 1, qr/no hold hld_0/, 'hold', 'void', 'hld_0'
 
 says('refund of a part', qr/\$0\.01 of \Q$first->{charge_id}\E is refunded, as chg_/, 'charge', 'refund', $first->{charge_id}, '0.01', '--note', 'goodwill');
 is budget($tina, 'month')->{spent_usd}, '0.080000001', 'taken back';
-says('refund with a note that would colour a terminal', qr/refunded/, 'charge', 'refund', $first->{charge_id}, '0', '--note', "\x1b[31mred\x{9b}");
+says('refund with a note that would colour a terminal', qr/refunded/, 'charge', 'refund', $first->{charge_id}, '0', '--note', "\x1b[31mred\x{c2}\x{9b}");
+refuses('a note that is no text', 2, qr/--note: is not UTF-8/, 'charge', 'refund', $first->{charge_id}, '0', '--note', "red\x{9b}");
 unlike says('charge list again', qr/\?\[31mred\?/, 'charge', 'list'), qr/[\x00-\x09\x0b-\x1f\x7f-\x9f]/, 'no control character reaches the terminal';
 refuses('a refund of more', 1, qr/cannot be more/, 'charge', 'refund', $first->{charge_id}, '0.04');
 my $refund = as_json('charge', 'refund', $first->{charge_id});
@@ -440,7 +449,8 @@ is explains('a key alone', 200, undef, undef, '--key-id', 'ak_1', '--path', '/ap
 explains('another plan', 200, undef, undef, @ask, '--plan', 'pro');
 # Ten of sixty a minute are used up: the limit is the subject's, whatever key is used.
 my $spent_rate = time * 1_000_000_000 + 11_000_000_000;
-sql("INSERT OR REPLACE INTO rate SELECT id, 'subject', $spent_rate FROM account WHERE name = '$tina'");
+sql('DELETE FROM rate');
+sql("INSERT INTO rate SELECT id, 'subject', $spent_rate FROM account WHERE name = '$tina'");
 explains('too fast', 429, 'rate_limited', 'rate', @ask);
 explains('too fast with a key that was never seen', 429, 'rate_limited', 'rate', @ask, '--key-id', 'ak_new');
 sql('DELETE FROM rate');
@@ -520,6 +530,7 @@ says('verify again', qr/Differences: 0/, 'verify');
 }
 SKIP: {
     skip 'only root can become another user', 6 if $> != 0;
+    skip 'PostgreSQL has no files of ours', 6 if $cluster;
     my $uid = getpwnam('www-data') // getpwnam('nobody');
     mkdir "$folder/theirs" or die $!;
     chown $uid, -1, "$folder/theirs" or die $!;
@@ -533,4 +544,5 @@ SKIP: {
     }
 }
 
+$cluster->drop($database) if $cluster;
 done_testing;

@@ -152,11 +152,11 @@ for my $killing (0, 1) {
         sleep 0.05;
     }
     is $answer && $answer->{status}, 200, "I5: $name: room again";
-    my $db = $gate->path('store/spendgate.db');
     my %recorded;
     my $double = 0;
-    for my $row (split /\n/, qx(sqlite3 -readonly -separator ' ' '$db' "SELECT printf('hld_%012x%012x', h.id, h.nonce), c.amount_nanos FROM charge c JOIN hold h ON h.id = c.hold_id WHERE c.kind = 0")) {
-        my ($hold, $amount) = split / /, $row;
+    for my $row (split /\n/, $gate->sql('SELECT h.id, h.nonce, c.amount_nanos FROM charge c JOIN hold h ON h.id = c.hold_id WHERE c.kind = 0')) {
+        my ($id, $nonce, $amount) = split / /, $row;
+        my $hold = sprintf 'hld_%012x%012x', $id, $nonce;
         $double++ if exists $recorded{$hold};
         $recorded{$hold} = $amount;
     }

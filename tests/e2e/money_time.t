@@ -91,8 +91,7 @@ sub at { return go($_[0], $_[1], $_[2], $_[3] // 0, $_[4] // 0, $_[5] // 0) }
 
 sub events {
     my ($where) = @_;
-    my $db = $gate->path('store/spendgate.db');
-    my $rows = qx(sqlite3 -readonly -separator ' ' '$db' "SELECT e.kind, a.name, e.percent FROM event e JOIN account a ON a.id = e.account_id WHERE $where ORDER BY e.id");
+    my $rows = $gate->sql("SELECT e.kind, a.name, e.percent FROM event e JOIN account a ON a.id = e.account_id WHERE $where ORDER BY e.id");
     return join ', ', split /\n/, $rows;
 }
 

@@ -189,11 +189,11 @@ count_is($want += $MANY, 'one charge each');
 # ---- the store is away ----
 spooled(post_body()) for 1 .. 3;
 $gate->stop('tracker');
-rename $gate->path('store'), $gate->path('store.away') or die "rename: $!";
+$gate->take_store_away;
 ($code, $did, $err) = replay();
 is $code, 1, 'no store: it fails';
 is scalar @{ left() }, 4, 'everything is kept';
-rename $gate->path('store.away'), $gate->path('store') or die "rename: $!";
+$gate->give_store_back;
 ($code, $did) = replay();
 is_deeply [ $code, $did->{recorded} ], [ 0, 3 ], 'it works without the tracker';
 ($code, $did, $err) = $gate->cli('spool', 'replay', $gate->path('nowhere'));

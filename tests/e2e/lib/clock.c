@@ -2,11 +2,13 @@
 /*
  * A wall clock that a test can move, for LD_PRELOAD: CLOCK_REALTIME runs ahead of the machine's by
  * the microseconds that the file named by SPENDGATE_TEST_CLOCK holds. The other clocks are left
- * alone. It is read at every look, so that running servers travel too.
+ * alone. It is read at every look, so that running servers travel too; a PostgreSQL server asks
+ * gettimeofday.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,5 +39,18 @@ clock_gettime(clockid_t id, struct timespec *now)
     us = now->tv_sec * 1000000LL + now->tv_nsec / 1000 + ahead_us();
     now->tv_sec = us / 1000000;
     now->tv_nsec = us % 1000000 * 1000;
+    return 0;
+}
+
+int
+gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    struct timespec at;
+
+    (void)zone;
+    if (clock_gettime(CLOCK_REALTIME, &at) != 0)
+        return -1;
+    now->tv_sec = at.tv_sec;
+    now->tv_usec = at.tv_nsec / 1000;
     return 0;
 }

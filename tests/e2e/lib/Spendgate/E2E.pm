@@ -12,6 +12,9 @@ package Spendgate::E2E;
 # Everything that was started is stopped when the object goes, when the test dies, and when it is killed:
 # a watcher process holds a pipe to us and ends what is left. Started as root, the servers run as the web
 # server's user (an ordinary one), so that root and an ordinary user see the same.
+#
+# With SPENDGATE_E2E_STORE=postgresql the store is a PostgreSQL database of its own, in which the servers may not change
+# the schema. What a test says of the files of SQLite it says only there (on_sqlite).
 use strict;
 use warnings;
 
@@ -30,6 +33,8 @@ use JSON::PP ();
 use POSIX qw(:sys_wait_h);
 use Scalar::Util qw(weaken);
 use Time::HiRes qw(sleep time);
+
+use Spendgate::Postgres;
 
 use constant {
     START_SECONDS => 20,    # for a server to answer; sanitizer builds on a busy machine are slow
@@ -64,7 +69,8 @@ sub is_sanitizer_build {
 
 # new(plans => TEXT, routes => TEXT, clerk => TEXT, top => TEXT, ledger => TEXT): parts of spendgate.conf;
 # www => FOLDER: the pages; wrap => [COMMAND ...]: runs authorizer and tracker (valgrind); clock => 1: a wall clock
-# that travel() moves; explain => 0: do not compare each verdict with `spendgate explain` (Spendgate::Explained).
+# that travel() moves; explain => 0: do not compare each verdict with `spendgate explain` (Spendgate::Explained);
+# cluster => a Spendgate::Postgres to use.
 sub new {
     my ($class, %option) = @_;
     my $self = bless {
@@ -86,7 +92,75 @@ sub new {
     $self->_start_watcher;
     $self->_fill_folder;
     $self->_make_clock if $option{clock};
+    $self->_make_database if !on_sqlite();
     return $self;
+}
+
+# ---- the store --------------------------------------------------------------------------------------
+
+sub on_sqlite {
+    my $store = $ENV{SPENDGATE_E2E_STORE} // 'sqlite';
+    $store =~ /\A(?:sqlite|postgresql)\z/ or croak "SPENDGATE_E2E_STORE is sqlite or postgresql, not $store";
+    return $store eq 'sqlite';
+}
+
+# Where the clock moves, the server's moves too, so it is one of our own.
+sub _make_database {
+    my ($self) = @_;
+    $self->{cluster} = $self->{option}{cluster}
+      // ($self->{clock} ? Spendgate::Postgres->new(env => $self->{clock}) : Spendgate::Postgres->shared);
+    $self->{database} = $self->{cluster}->database;
+    return;
+}
+
+sub cluster  { return $_[0]{cluster} }
+sub database { return $_[0]{database} }
+
+sub store_url {
+    my ($self) = @_;
+    return $self->{database} ? $self->{cluster}->url($self->{database}) : 'sqlite:' . $self->path('store/spendgate.db');
+}
+
+# The schema, by the database's owner; the servers make a missing SQLite file themselves.
+sub _migrate {
+    my ($self) = @_;
+    my $url = $self->{cluster}->url($self->{database}, $self->{cluster}->owner);
+    my ($code, $out, $err) = $self->cli({ env => { SPENDGATE_STORE_URL => $url } }, 'migrate');
+    $code == 0 or confess "spendgate migrate: exit $code: $err";
+    $self->{migrated} = 1;
+    return;
+}
+
+# Rows of the store as lines, columns separated by spaces; what both databases understand.
+sub sql {
+    my ($self, $statement) = @_;
+    return $self->{cluster}->sql($self->{database}, $statement) if $self->{database};
+    local $?;
+    my @command = ('sqlite3', '-bail', '-separator', ' ', $self->path('store/spendgate.db'), $statement);
+    my $pid = open(my $rows, '-|') // die "fork: $!";
+    if ($pid == 0) {
+        eval { $self->_become_server_user; exec { $command[0] } @command };
+        POSIX::_exit(127);
+    }
+    local $/;
+    my $text = readline($rows) // '';
+    close $rows or confess "sqlite3: $statement: exit " . ($? >> 8);
+    return $text;
+}
+
+# The store is gone, as far as this site can see, and comes back as it was.
+sub take_store_away {
+    my ($self) = @_;
+    return $self->{cluster}->take_away($self->{database}) if $self->{database};
+    rename $self->path('store'), $self->path('store.away') or die "rename: $!";
+    return;
+}
+
+sub give_store_back {
+    my ($self) = @_;
+    return $self->{cluster}->give_back($self->{database}) if $self->{database};
+    rename $self->path('store.away'), $self->path('store') or die "rename: $!";
+    return;
 }
 
 sub folder { return $_[0]{folder} }
@@ -125,6 +199,22 @@ sub travel {
     my ($self, $seconds) = @_;
     $self->{ahead} += $seconds;
     $self->write_file('run/clock', sprintf '%.0f', $self->{ahead} * 1e6);
+    $self->_renew_workers if $self->{database};
+    return;
+}
+
+# A process that keeps a reading of the database's clock reads it again every few seconds; new ones do at once.
+sub _renew_workers {
+    my ($self) = @_;
+    for my $pid (grep { defined } map { $self->pid($_) } qw(authorizer tracker)) {
+        my %old = map { $_ => 1 } $self->children_of($pid);
+        kill 'HUP', $pid;
+        my $end = time + STOP_SECONDS;
+        while (my @left = grep { $old{$_} } $self->children_of($pid)) {
+            confess "workers stay after SIGHUP: @left" if time > $end;
+            sleep 0.01;
+        }
+    }
     return;
 }
 
@@ -218,8 +308,8 @@ END
         return sprintf qq(    token "%s" { sha256 = "%s"  role = "%s" }\n), $name, sha256_hex($secret), $name;
     };
     my $tokens = join '', map { $token->(@$_) }[ 'post', POST_TOKEN ], [ 'read', READ_TOKEN ], [ 'admin', ADMIN_TOKEN ];
-    return $self->write_file('etc/spendgate.conf', <<"END");
-store { url = "sqlite:$folder/store/spendgate.db" }
+    $self->write_file('etc/spendgate.conf', <<"END");
+store { url = "@{[ $self->store_url ]}" }
 cache { path = "$folder/cache/cache.db" }
 clerk {
     secret_key_file = "$folder/etc/clerk_secret_key"
@@ -233,6 +323,8 @@ $tokens}
 @{[ $part{ledger} // '' ]}
 @{[ $part{top} // '' ]}
 END
+    $self->_migrate if $self->{database} && !$self->{migrated};
+    return $self->config;
 }
 
 # ---- processes --------------------------------------------------------------------------------------
@@ -374,6 +466,7 @@ sub DESTROY {
     return if $self->{owner} != $$ || $self->{gone}++;
     local ($?, $@, $!);
     $self->stop_all;
+    $self->{cluster}->drop($self->{database}) if $self->{database};
     delete $alive{$self};
     print { $self->{watcher} } "end\n";
     close $self->{watcher};

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: MIT
+package Spendgate::Postgres;
+
+# A PostgreSQL cluster in a throwaway folder, on a unix socket only, and databases of Spendgate in it. For the tests
+# that run on PostgreSQL: one cluster for the whole run (./check.sh starts it, tests/e2e/postgres), or one of its own for
+# a test file run by itself, or for a test that stops its server or moves its clock.
+#
+#     my $cluster = Spendgate::Postgres->new;              # initdb, started
+#     my $database = $cluster->database;                   # an empty one, with the role of the programs in it
+#     $cluster->url($database, $cluster->owner);           # for `spendgate migrate`
+#     $cluster->sql($database, 'SELECT ...');              # rows as lines, columns separated by spaces
+#
+# The server is stopped, and its folder removed, when the object goes and when we are killed: a watcher holds a pipe.
+use strict;
+use warnings;
+
+use Carp qw(confess);
+use File::Path qw(remove_tree);
+use File::Temp ();
+use POSIX qw(:sys_wait_h);
+use Scalar::Util qw(weaken);
+use Time::HiRes qw(sleep time);
+
+use constant {
+    START_SECONDS => 60,
+    SITE          => 'spendgate_site',    # the login role of the programs
+};
+
+my %alive;
+
+# Durable answers must not lean on a server's defaults: it has synchronous_commit = off, and writes its log late.
+my $settings = <<'END';
+listen_addresses = ''
+unix_socket_permissions = 0777
+max_connections = 300
+shared_buffers = 64MB
+synchronous_commit = off
+wal_writer_delay = 10s
+default_transaction_isolation = 'serializable'
+log_min_messages = warning
+log_line_prefix = '%m %p %d %e '
+autovacuum_naptime = 5s
+END
+my $access = <<'END';
+local all all trust
+local replication all trust
+END
+
+# The newest PostgreSQL of Debian.
+sub program {
+    my ($name) = @_;
+    my ($found) = sort { $b->[0] <=> $a->[0] } map { m{/(\d+)/bin/} ? [ $1, $_ ] : () } glob "/usr/lib/postgresql/*/bin/$name";
+    return $found ? $found->[1] : confess "there is no $name in /usr/lib/postgresql; install postgresql";
+}
+
+# The cluster of this run, if somebody started one (tests/e2e/postgres); else one of this process.
+my $shared;
+sub shared {
+    my ($class) = @_;
+    return $shared //= $ENV{SPENDGATE_E2E_CLUSTER} ? $class->_theirs($ENV{SPENDGATE_E2E_CLUSTER}) : $class->new;
+}
+
+sub _theirs { my ($class, $folder) = @_; return bless { folder => $folder, theirs => 1, owner => $$ }, $class }
+
+# new(folder => FOLDER, env => {...}, settings => TEXT, copy_of => [CLUSTER, NAME]): a new cluster that runs. With
+# copy_of it is a standby of that one, with NAME as its application_name.
+sub new {
+    my ($class, %option) = @_;
+    my $self = bless { option => \%option, owner => $$ }, $class;
+    $self->{folder} = $option{folder} // File::Temp::tempdir('spendgate-pg.XXXXXX', TMPDIR => 1);
+    chmod 0755, $self->{folder} or confess "$self->{folder}: $!";
+    if ($> == 0) {
+        my ($name) = grep { defined getpwnam $_ } qw(postgres nobody);
+        @{$self}{qw(uid gid)} = (getpwnam $name)[ 2, 3 ];
+        chown $self->{uid}, $self->{gid}, $self->{folder} or confess "$self->{folder}: $!";
+    }
+    $alive{$self} = $self;
+    weaken($alive{$self});
+    $self->_start_watcher;
+    $option{copy_of} ? $self->_copy(@{ $option{copy_of} }) : $self->_initialise;
+    $self->start;
+    $self->_make_role unless $option{copy_of};
+    return $self;
+}
+
+sub _initialise {
+    my ($self) = @_;
+    my $data = "$self->{folder}/data";
+    $self->_run(program('initdb'), '-D', $data, qw(-A trust -U postgres -E UTF8 --no-locale --no-sync));
+    _append("$data/postgresql.conf", $settings . ($self->{option}{settings} // ''));
+    _append("$data/pg_hba.conf", $access, '>');
+    return;
+}
+
+sub _copy {
+    my ($self, $primary, $name) = @_;
+    my $data = "$self->{folder}/data";
+    $self->_run(program('pg_basebackup'), '-D', $data, '-h', $primary->folder, qw(-U postgres -c fast -X stream --no-sync));
+    _append("$data/standby.signal", '', '>');
+    chown $self->{uid}, $self->{gid}, "$data/standby.signal" if defined $self->{uid};
+    _append("$data/postgresql.conf",
+        "primary_conninfo = 'host=$primary->{folder} user=postgres application_name=$name'\n" . ($self->{option}{settings} // ''));
+    return;
+}
+
+sub _append {
+    my ($path, $text, $mode) = @_;
+    open my $file, $mode // '>>', $path or confess "$path: $!";
+    print {$file} $text;
+    close $file or confess "$path: $!";
+    return;
+}
+
+# In a child: as the cluster's user, with its output in the log.
+sub _become {
+    my ($self) = @_;
+    open STDIN,  '<',  '/dev/null' or die "/dev/null: $!\n";
+    open STDOUT, '>>', "$self->{folder}/log" or die "$self->{folder}/log: $!\n";
+    open STDERR, '>&', \*STDOUT or die "stderr: $!\n";
+    chdir $self->{folder} or die "$self->{folder}: $!\n";
+    return unless defined $self->{uid};
+    $) = "$self->{gid} $self->{gid}";
+    $( = $self->{gid};
+    $< = $> = $self->{uid};
+    die "cannot become the cluster's user\n" if $> != $self->{uid} || $< != $self->{uid};
+    return;
+}
+
+sub _spawn {
+    my ($self, @command) = @_;
+    my $pid = fork // confess "fork: $!";
+    return $pid if $pid;
+    eval {
+        setpgrp;
+        $self->_become;
+        @ENV{ keys %{ $self->{option}{env} // {} } } = values %{ $self->{option}{env} // {} };
+        exec { $command[0] } @command or die "$!\n";
+    };
+    print STDERR "cannot run $command[0]: $@";
+    POSIX::_exit(127);
+}
+
+sub _run {
+    my ($self, @command) = @_;
+    local $?;
+    my $pid = $self->_spawn(@command);
+    waitpid $pid, 0;
+    confess "$command[0] ended with $?:\n" . $self->server_log if $? != 0;
+    return;
+}
+
+# Whatever becomes of us, the server ends and its folder goes.
+sub _start_watcher {
+    my ($self) = @_;
+    pipe my $read, my $write or confess "pipe: $!";
+    my $pid = fork // confess "fork: $!";
+    if ($pid == 0) {
+        setpgrp;
+        open STDIN, '<&', $read or POSIX::_exit(1);
+        open STDOUT, '>', '/dev/null';
+        open STDERR, '>', '/dev/null';
+        exec '/bin/sh', '-c', <<'END', 'watcher', $self->{folder} or POSIX::_exit(127);
+trap '' INT TERM HUP
+while read -r line; do [ "$line" = end ] && exit 0; done
+pid=$(head -n 1 "$1/data/postmaster.pid") && {
+    kill -INT "$pid"
+    for i in $(seq 100); do kill -0 "$pid" || break; sleep 0.1; done
+    kill -QUIT "$pid"
+}
+rm -rf "$1"
+END
+    }
+    close $read;
+    $write->autoflush(1);
+    @{$self}{qw(watcher watcher_pid)} = ($write, $pid);
+    return;
+}
+
+sub start {
+    my ($self) = @_;
+    $self->{server} = $self->_spawn(program('postgres'), '-D', "$self->{folder}/data", '-k', $self->{folder});
+    my $end = time + START_SECONDS;
+    until ($self->answers) {
+        my $ended = waitpid($self->{server}, WNOHANG) == $self->{server};
+        confess "PostgreSQL " . ($ended ? "ended with $?" : 'does not answer') . ":\n" . $self->server_log if $ended || time > $end;
+        sleep 0.02;
+    }
+    return;
+}
+
+# Is there a server that lets somebody in?
+sub answers {
+    my ($self) = @_;
+    local $?;
+    return system(program('pg_isready') . " -q -h '$self->{folder}' -d postgres -U postgres") == 0;
+}
+
+# Stop the server: INT fast, QUIT immediate (a crash).
+sub stop {
+    my ($self, $signal) = @_;
+    my $pid = delete $self->{server} or return;
+    local $?;
+    kill $signal // 'INT', $pid;
+    waitpid $pid, 0;
+    return;
+}
+
+sub folder { return $_[0]{folder} }
+sub owner  { return 'postgres' }
+
+sub server_log {
+    my ($self) = @_;
+    open my $file, '<', "$self->{folder}/log" or return '';
+    local $/;
+    return scalar(<$file>) // '';
+}
+
+# What no run may leave in the server's log.
+sub complaints {
+    my ($self) = @_;
+    return grep { /deadlock detected|PANIC:|TRAP:|out of shared memory/ } split /\n/, $self->server_log;
+}
+
+sub url {
+    my ($self, $database, $user, $more) = @_;
+    return "postgresql:///$database?host=$self->{folder}&user=" . ($user // SITE) . ($more // '');
+}
+
+# Statements as the cluster's superuser: the rows as lines. The tables of Spendgate are found without their schema's name.
+sub sql {
+    my ($self, $database, $statement, $separator) = @_;
+    local $?;
+    local $ENV{PGOPTIONS} = '-c search_path=spendgate,public -c client_min_messages=warning';
+    open my $psql, '-|', program('psql'), qw(-XqAt -v ON_ERROR_STOP=1 -F), $separator // ' ', '-h', $self->{folder}, '-U', 'postgres', '-d', $database, '-c',
+      $statement or confess "psql: $!";
+    local $/;
+    my $rows = readline($psql) // '';
+    close $psql or confess "psql: $statement: exit " . ($? >> 8);
+    return $rows;
+}
+
+# spendgate_app itself is made by the schema; the login role has it by name as soon as it is there.
+sub _make_role {
+    my ($self) = @_;
+    $self->sql('postgres', 'CREATE ROLE spendgate_app NOLOGIN; CREATE ROLE ' . SITE . ' LOGIN IN ROLE spendgate_app');
+    return;
+}
+
+# A new empty database.
+my $count = 0;
+sub database {
+    my ($self) = @_;
+    my $name = "e2e_${$}_" . ++$count;
+    $self->sql('postgres', "CREATE DATABASE $name TEMPLATE template0");
+    return $name;
+}
+
+sub drop {
+    my ($self, $database) = @_;
+    $self->sql('postgres', "DROP DATABASE IF EXISTS $database WITH (FORCE)") if $self->answers;
+    return;
+}
+
+# As if the server were gone, for this database only: nobody gets in and whoever is in is thrown out.
+sub take_away {
+    my ($self, $database) = @_;
+    $self->sql('postgres', "ALTER DATABASE $database ALLOW_CONNECTIONS false");
+    $self->sql('postgres', "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = '$database'");
+    return;
+}
+
+sub give_back {
+    my ($self, $database) = @_;
+    $self->sql('postgres', "ALTER DATABASE $database ALLOW_CONNECTIONS true");
+    return;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$ || $self->{theirs} || $self->{gone}++;
+    local ($?, $@, $!);
+    $self->stop;
+    delete $alive{$self};
+    remove_tree($self->{folder}) unless $ENV{SPENDGATE_E2E_KEEP};
+    print { $self->{watcher} } "end\n";
+    close $self->{watcher};
+    waitpid $self->{watcher_pid}, 0;
+    return;
+}
+
+# Spendgate::E2E uses this module, so its objects are gone by now.
+END {
+    my $status = $?;
+    $_ && $_->DESTROY for values %alive;
+    $? = $status;
+}
+
+1;
