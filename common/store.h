@@ -303,6 +303,33 @@ enum status store_account_names(struct store *store, const char *after, size_t l
                                 bool (*visit)(void *context, const char *name), void *context,
                                 struct error *err) MUST_CHECK;
 
+/*
+ * What Clerk's listings say of an account (`spendgate clerk sync`); no decision reads it. Of a key:
+ * `title`, `expires_us` and `gone`. Of a subject: when its keys were listed last. Of `all`: when
+ * the sync that is under way began.
+ */
+struct clerk_note {
+    char title[TEXT_FIELD_SIZE]; /* the key's name at Clerk; "" none */
+    int64_t expires_us;          /* 0: never */
+    bool gone;                   /* listed no more */
+    int64_t listed_us;           /* 0: never */
+};
+/* Replaces the account's note, if there is such an account. */
+enum status store_clerk_note_put(struct store *store, const char *account,
+                                 const struct clerk_note *note, bool *found,
+                                 struct error *err) MUST_CHECK;
+enum status store_clerk_note_get(struct store *store, const char *account, bool *found,
+                                 struct clerk_note *out, struct error *err) MUST_CHECK;
+/* Up to `limit` accounts behind `after`, in byte order, that are neither a key nor a group nor
+ * `all`, and were not listed at `before_us` or later. */
+enum status store_clerk_subjects(struct store *store, int64_t before_us, const char *after,
+                                 size_t limit, bool (*visit)(void *context, const char *name),
+                                 void *context, struct error *err) MUST_CHECK;
+/* The accounts of API keys (key:ak_...) that were seen with this subject, in byte order. */
+enum status store_clerk_keys(struct store *store, const char *subject,
+                             bool (*visit)(void *context, const char *name), void *context,
+                             struct error *err) MUST_CHECK;
+
 struct charge_filter {
     const char *account, *key_id, *route,
         *model;             /* NULL: any. An account's charges are all that count on it */

@@ -290,6 +290,18 @@ struct store_ops {
     enum status (*account_names)(struct store_backend *backend, const char *after, size_t limit,
                                  bool (*visit)(void *context, const char *name), void *context,
                                  struct error *err);
+    /* What Clerk's listings say; the write replaces the row, inside a transaction. */
+    enum status (*clerk_note_write)(struct store_backend *backend, int64_t account_id,
+                                    const struct clerk_note *note, struct error *err);
+    enum status (*clerk_note_read)(struct store_backend *backend, const char *account, bool *found,
+                                   struct clerk_note *out, struct error *err);
+    enum status (*clerk_subjects)(struct store_backend *backend, int64_t before_us,
+                                  const char *after, size_t limit,
+                                  bool (*visit)(void *context, const char *name), void *context,
+                                  struct error *err);
+    enum status (*clerk_keys)(struct store_backend *backend, const char *subject,
+                              bool (*visit)(void *context, const char *name), void *context,
+                              struct error *err);
     enum status (*charges)(struct store_backend *backend, const struct charge_filter *filter,
                            bool (*visit)(void *context, const struct charge *charge), void *context,
                            struct error *err);

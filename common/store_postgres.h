@@ -310,6 +310,17 @@ enum status postgres_holds(struct store_backend *backend, const char *account,
 enum status postgres_scan(struct store_backend *backend, enum scan_kind kind,
                           bool (*visit)(void *context, const struct scan_row *row), void *context,
                           struct error *err);
+enum status postgres_clerk_note_write(struct store_backend *backend, int64_t account_id,
+                                      const struct clerk_note *note, struct error *err);
+enum status postgres_clerk_note_read(struct store_backend *backend, const char *account,
+                                     bool *found, struct clerk_note *out, struct error *err);
+enum status postgres_clerk_subjects(struct store_backend *backend, int64_t before_us,
+                                    const char *after, size_t limit,
+                                    bool (*visit)(void *context, const char *name), void *context,
+                                    struct error *err);
+enum status postgres_clerk_keys(struct store_backend *backend, const char *subject,
+                                bool (*visit)(void *context, const char *name), void *context,
+                                struct error *err);
 enum status postgres_pruned_until(struct store_backend *backend, int64_t *out, struct error *err);
 void postgres_after(struct store_backend *backend);
 enum status postgres_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,

@@ -95,6 +95,10 @@ enum statement {
     SQL_EVENT_INSERT,
     SQL_TOUCH,
     SQL_ACCOUNT_NAMES,
+    SQL_CLERK_NOTE,
+    SQL_CLERK_NOTE_WRITE,
+    SQL_CLERK_SUBJECTS,
+    SQL_CLERK_KEYS,
     SQL_COUNT
 };
 
@@ -289,6 +293,21 @@ enum status sqlite_holds(struct store_backend *backend, const char *account, enu
 enum status sqlite_scan(struct store_backend *backend, enum scan_kind kind,
                         bool (*visit)(void *context, const struct scan_row *row), void *context,
                         struct error *err) MUST_CHECK;
+
+/* ---- store_sqlite_clerk.c ------------------------------------------------------------------- */
+
+/* Of struct store_ops: store_backend.h has the contracts. */
+enum status sqlite_clerk_note_write(struct store_backend *backend, int64_t account_id,
+                                    const struct clerk_note *note, struct error *err) MUST_CHECK;
+enum status sqlite_clerk_note_read(struct store_backend *backend, const char *account, bool *found,
+                                   struct clerk_note *out, struct error *err) MUST_CHECK;
+enum status sqlite_clerk_subjects(struct store_backend *backend, int64_t before_us,
+                                  const char *after, size_t limit,
+                                  bool (*visit)(void *context, const char *name), void *context,
+                                  struct error *err) MUST_CHECK;
+enum status sqlite_clerk_keys(struct store_backend *backend, const char *subject,
+                              bool (*visit)(void *context, const char *name), void *context,
+                              struct error *err) MUST_CHECK;
 
 /* ---- store_sqlite_prune.c ------------------------------------------------------------------- */
 

@@ -239,6 +239,8 @@ static const char *const scan_sql[] = {
         "WHERE a.parent_id <> 0 AND NOT EXISTS (SELECT 1 FROM account p WHERE p.id = a.parent_id) "
         "UNION ALL SELECT 'I7', 'budget ' || b.id || ': its account is missing' FROM budget b "
         "WHERE NOT EXISTS (SELECT 1 FROM account a WHERE a.id = b.account_id) "
+        "UNION ALL SELECT 'I7', 'clerk_note ' || n.account_id || ': its account is missing' "
+        "FROM clerk_note n WHERE NOT EXISTS (SELECT 1 FROM account a WHERE a.id = n.account_id) "
         "UNION ALL SELECT 'I7', 'period ' || p.start_us || ' of budget ' || p.budget_id || "
         "': the budget is missing' FROM budget_period p WHERE NOT EXISTS (SELECT 1 FROM budget b "
         "WHERE b.id = p.budget_id) "

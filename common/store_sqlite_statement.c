@@ -133,6 +133,23 @@ static const char *const statement_sql[SQL_COUNT] = {
         "percent, created_us, who, text, note) "
         "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     [SQL_TOUCH] = "UPDATE counter SET value = value + 1 WHERE name = 'checkpoint'",
+    [SQL_CLERK_NOTE] = "SELECT n.title, n.expires_us, n.gone, n.listed_us FROM clerk_note n "
+                       "JOIN account a ON a.id = n.account_id WHERE a.name = ?1",
+    [SQL_CLERK_NOTE_WRITE] =
+        "INSERT INTO clerk_note (account_id, title, expires_us, gone, listed_us) "
+        "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET title = ?2, expires_us = ?3, "
+        "gone = ?4, listed_us = ?5",
+    [SQL_CLERK_SUBJECTS] =
+        "SELECT a.name FROM account a LEFT JOIN clerk_note n ON n.account_id = a.id "
+        "WHERE a.name > ?2 AND a.name <> 'all' AND substr(a.name, 1, 4) <> 'key:' "
+        "AND substr(a.name, 1, 6) <> 'group:' AND coalesce(n.listed_us, 0) < ?1 "
+        "ORDER BY a.name LIMIT ?3",
+    [SQL_CLERK_KEYS] =
+        "SELECT DISTINCT k.name FROM account s JOIN chain_account m ON m.account_id = s.id "
+        "AND m.roles & 2 JOIN chain_account x ON x.chain_id = m.chain_id AND x.roles & 1 "
+        "JOIN account k ON k.id = x.account_id WHERE s.name = ?1 "
+        "AND (substr(k.name, 1, 7) = 'key:ak_' OR substr(k.name, 1, 12) = 'key:api_key_') "
+        "ORDER BY k.name",
     [SQL_ACCOUNT_NAMES] = "SELECT name FROM account WHERE name > ?1 ORDER BY name LIMIT ?2",
 };
 

@@ -1763,6 +1763,125 @@ test_accounts_are_listed_in_byte_order(void)
     teardown(f);
 }
 
+/* ---- what Clerk's listings say -------------------------------------------------------------- */
+
+static bool
+note(struct fixture *f, const char *account, const struct clerk_note *note)
+{
+    bool found = false;
+
+    CHECK_STATUS(STATUS_OK, store_clerk_note_put(f->store, account, note, &found, &f->err),
+                 &f->err);
+    return found;
+}
+
+static struct clerk_note
+note_of(struct fixture *f, const char *account, bool want)
+{
+    struct clerk_note got;
+    bool found = false;
+
+    CHECK_STATUS(STATUS_OK, store_clerk_note_get(f->store, account, &found, &got, &f->err),
+                 &f->err);
+    CHECK_INT(account, want, found);
+    return got;
+}
+
+static void
+test_a_note_of_clerk_is_kept_beside_its_account(void)
+{
+    struct fixture *f = setup();
+    const struct chain_names names = names_of("ak_1", "user_1", "");
+    const struct clerk_note first = { .title = "ci key", .expires_us = NOON, .gone = true };
+    const struct clerk_note second = { .title = "K\xc3\xbc"
+                                                "che",
+                                       .listed_us = NOON + 1 };
+    struct clerk_note got;
+
+    CHECK_FALSE("no such account", note(f, "key:ak_1", &first));
+    CHECK_TRUE("admitted", admit_names(f, &names, &f->plans[0], NOON));
+    (void)note_of(f, "key:ak_1", false);
+    CHECK_TRUE("noted", note(f, "key:ak_1", &first));
+    got = note_of(f, "key:ak_1", true);
+    CHECK_STRING("title", "ci key", got.title);
+    CHECK_INT("expires", NOON, got.expires_us);
+    CHECK_TRUE("gone", got.gone);
+    CHECK_INT("listed", 0, got.listed_us);
+    CHECK_TRUE("replaced", note(f, "key:ak_1", &second));
+    got = note_of(f, "key:ak_1", true);
+    CHECK_STRING("title", second.title, got.title);
+    CHECK_INT("expires", 0, got.expires_us);
+    CHECK_FALSE("gone", got.gone);
+    CHECK_INT("listed", NOON + 1, got.listed_us);
+    (void)note_of(f, "user_1", false);
+    teardown(f);
+}
+
+static void
+list_subjects(struct fixture *f, int64_t before_us, const char *after, size_t limit,
+              const char *want)
+{
+    struct names_seen seen = { .stop_after = 10 };
+
+    buf_init(&seen.buf, seen.text, sizeof(seen.text));
+    CHECK_STATUS(STATUS_OK,
+                 store_clerk_subjects(f->store, before_us, after, limit, see_name, &seen, &f->err),
+                 &f->err);
+    CHECK_STRING("subjects", want, seen.text);
+}
+
+static void
+test_subjects_that_were_not_listed_since_are_found(void)
+{
+    struct fixture *f = setup();
+    const struct clerk_note listed = { .listed_us = NOON };
+    const struct chain_names names = {
+        .key_id = "ak_1", .subject = "user_b", .organization = "org_1", .parent = "group:red"
+    };
+
+    list_subjects(f, NOON, "", 10, "");
+    CHECK_TRUE("a", admit(f, "user_a", NOON));
+    CHECK_TRUE("b", admit_names(f, &names, &f->plans[0], NOON));
+    list_subjects(f, NOON, "", 10, "org_1 user_a user_b ");
+    list_subjects(f, NOON, "", 2, "org_1 user_a ");
+    list_subjects(f, NOON, "org_1", 10, "user_a user_b ");
+    CHECK_TRUE("listed", note(f, "user_a", &listed));
+    list_subjects(f, NOON, "", 10, "org_1 user_b ");
+    list_subjects(f, NOON + 1, "", 10, "org_1 user_a user_b ");
+    teardown(f);
+}
+
+static void
+list_keys(struct fixture *f, const char *subject, const char *want)
+{
+    struct names_seen seen = { .stop_after = 10 };
+
+    buf_init(&seen.buf, seen.text, sizeof(seen.text));
+    CHECK_STATUS(STATUS_OK, store_clerk_keys(f->store, subject, see_name, &seen, &f->err), &f->err);
+    CHECK_STRING(subject, want, seen.text);
+}
+
+static void
+test_the_api_keys_of_a_subject_are_those_it_was_seen_with(void)
+{
+    struct fixture *f = setup();
+    static const char *const seen[][3] = {
+        { "ak_2", "user_1", "" },   { "ak_1", "user_1", "" },      { "ak_1", "user_1", "org_1" },
+        { "sess_1", "user_1", "" }, { "ak_3", "user_2", "org_1" }, { "api_key_4", "org_1", "org_1" }
+    };
+
+    for (size_t i = 0; i < CHECK_COUNT(seen); i++) {
+        const struct chain_names names = names_of(seen[i][0], seen[i][1], seen[i][2]);
+
+        CHECK_TRUE("admitted", admit_names(f, &names, &f->plans[0], NOON));
+    }
+    list_keys(f, "user_1", "key:ak_1 key:ak_2 ");
+    list_keys(f, "user_2", "key:ak_3 ");
+    list_keys(f, "org_1", "key:api_key_4 ");
+    list_keys(f, "user_3", "");
+    teardown(f);
+}
+
 static bool
 first_row(void *context, const struct report_row *row)
 {
@@ -2430,6 +2549,9 @@ main(void)
         CHECK_TEST(test_the_names_last_seen_are_those_of_the_key_else_of_the_subject),
         CHECK_TEST(test_an_organization_that_is_the_subject_counts_once),
         CHECK_TEST(test_accounts_are_listed_in_byte_order),
+        CHECK_TEST(test_a_note_of_clerk_is_kept_beside_its_account),
+        CHECK_TEST(test_subjects_that_were_not_listed_since_are_found),
+        CHECK_TEST(test_the_api_keys_of_a_subject_are_those_it_was_seen_with),
         CHECK_TEST(test_charges_are_filtered_paged_and_summed),
         CHECK_TEST(test_holds_are_listed_by_state_and_account),
         CHECK_TEST(test_explain_agrees_with_the_verdict_and_records_nothing),

@@ -25,6 +25,17 @@ CREATE TABLE account (
 CREATE INDEX account_parent ON account (parent_id) WHERE parent_id <> 0;
 INSERT INTO account (id, name) VALUES (1, 'all');
 
+-- What Clerk's listings say (`spendgate clerk sync`). Of a key: its name there, when it ends, whether it
+-- is listed no more. Of a subject: when its keys were listed last; of `all`: when the sync that is under
+-- way began.
+CREATE TABLE clerk_note (
+    account_id INTEGER PRIMARY KEY,
+    title TEXT NOT NULL DEFAULT '',
+    expires_us INTEGER NOT NULL DEFAULT 0,
+    gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1)),
+    listed_us INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
 -- The set of accounts that one request counts on. `spec` is its members as text, "id:roles,…".
 CREATE TABLE chain (
     id INTEGER PRIMARY KEY,
