@@ -125,8 +125,8 @@ advice_flattened(const struct gate *gate)
     switch (gate->server) {
     case SERVER_APACHE:
         return "ErrorDocument 401 \"/.spendgate/%{resp:X-Spendgate-Status}.asis\", with its files "
-               "outside of what is guarded (conf/apache/spendgate-fcgid.conf), or mod_authnz_fcgi, "
-               "which needs no such thing";
+               "outside of what is guarded and mod_include for their bodies "
+               "(conf/apache/spendgate-fcgid.conf), or mod_authnz_fcgi, which needs no such thing";
     case SERVER_NGINX:
         return "error_page 401 403 500 = @spendgate_deny, and that location "
                "(conf/nginx/spendgate-guard.conf, spendgate-server.conf)";

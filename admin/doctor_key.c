@@ -41,7 +41,7 @@ check_leaks(const struct gate *gate)
     }
     if (leaks.count > 0)
         gate_tell(
-            gate, FINDING_PROBLEM,
+            gate, FINDING_WARNING,
             "tells the client what is the page's business only: %s\n`Header always unset NAME' "
             "for each, outside of the <Location> (conf/apache/spendgate-fcgid.conf)",
             offenders_text(&leaks));
@@ -102,6 +102,14 @@ judge_allowed(struct gate *gate, const struct reading *reading, bool marked)
         gate_tell(gate, FINDING_OK, "lets the test key pass (%d)", reading->status);
 }
 
+/* The gate of a plain CGI start looks for the page itself, after its allow. */
+static bool
+is_gates_own(const struct reading *reading)
+{
+    return strcmp(reading->code, "not_found") == 0 ||
+           (strcmp(reading->code, "forbidden") == 0 && reading->kind == READING_DENIED);
+}
+
 void
 gate_check_allowed(struct gate *gate)
 {
@@ -120,8 +128,12 @@ gate_check_allowed(struct gate *gate)
                    (const char *)gate->doctor->key.bytes);
     if (gate_ask(gate, &(struct question){ .target = target, .headers = { authorization } },
                  &reading)) {
-        if (reading_is_denial(&reading) || reading.kind == READING_AWAY ||
-            reading.kind == READING_NONE) {
+        if (is_gates_own(&reading)) {
+            gate_tell(gate, FINDING_NOTE,
+                      "lets the test key pass, to a page that does not exist or cannot be run\n"
+                      "give the address of a page to see what an allowed client is told");
+        } else if (reading_is_denial(&reading) || reading.kind == READING_AWAY ||
+                   reading.kind == READING_NONE) {
             gate_tell(
                 gate, FINDING_PROBLEM,
                 "the test key is refused: %d %s%s\nlook at the authorizer's log; for a subject "

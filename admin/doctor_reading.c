@@ -144,6 +144,14 @@ is_error_page(const struct http_answer *answer)
     return text_to_int64(digits, 100, 999, &number) && number == answer->status;
 }
 
+/* A file of conf/apache/denials that mod_include did not fill in. */
+static bool
+is_unfilled(const struct http_answer *answer)
+{
+    return strncmp(answer->body, "<!--#", 5) == 0 &&
+           strstr(answer->body, "SPENDGATE_DENIAL") != NULL;
+}
+
 /* The "error" of a JSON body; "" when it is none. */
 static void
 read_code(const char *text, size_t length, char out[READING_WORD_SIZE])
@@ -207,7 +215,7 @@ denial_kind(const struct http_answer *answer, bool head, const char *denial, siz
     read_code(answer->body, answer->body_length, code);
     if (is_code_by_status(code))
         return own_status ? READING_REPLACED : READING_FLATTENED;
-    if (answer->body_length == 0 || is_error_page(answer))
+    if (answer->body_length == 0 || is_error_page(answer) || is_unfilled(answer))
         return READING_FLATTENED;
     return READING_COVERED;
 }

@@ -7,6 +7,7 @@ use FindBin qw($Bin);
 use lib "$Bin/lib";
 use JSON::PP ();
 use Spendgate::E2E;
+use Spendgate::Hosting;
 use Spendgate::Misconfigured;
 use Spendgate::Nginx;
 use Test::More;
@@ -86,6 +87,7 @@ my %location = (
     'fcgid-loose'         => "$checker$asis",
     'fcgid-raw'           => "$checker\nFcgidAccessCheckerAuthoritative On\nSatisfy All",
     'fcgid-script'        => "$checker\nSatisfy All\nErrorDocument 401 /front/run.pl",
+    'fcgid-plain'         => "$checker\nSatisfy All\n" . ($asis =~ s{/\.spendgate/}{/.plain/}r),
     'fcgid-leak'          => "$checker$asis\nFcgidAccessCheckerAuthoritative On\nSatisfy All",
     'authnz-granted'      => "CGIPassAuth On\n${authnz}Require all granted\nSatisfy All",
     'authnz-satisfy'      => "CGIPassAuth On\n${authnz}Require valid-user",
@@ -135,7 +137,7 @@ for my $case (qw(fcgid-authorizer fcgid-authenticator)) {
 }
 {
     my $run = case_of('fcgid-off');
-    finds($run, 'problem', qr/is OPEN: the gate denies, and Apache goes on/, qr/\AFcgidAccessCheckerAuthoritative On/, 'fcgid-off');
+    finds($run, 'problem', qr{is OPEN: the gate denies, and Apache goes on|401 is sent with another body}, qr/\AFcgidAccessCheckerAuthoritative On/, 'fcgid-off');
     finds($run, 'problem', qr/72 KB of headers \(200\)/, qr/\AFcgidAccessCheckerAuthoritative On/, 'fcgid-off, long headers');
     finds(
         case_of('fcgid-loose', '--folder', "$folder/www/fcgid-loose"),
@@ -153,7 +155,8 @@ finds(case_of('fcgid-raw'), 'warning', qr/client gets 401 and a page of Apache/,
     finds($run, 'problem', qr/POST of 200 KB (?:breaks off|takes)/, qr/read the body first/, 'fcgid-script, POST')
       if grep { $_->{text} =~ /POST of 200 KB/ && $_->{level} eq 'problem' } @{ $run->{findings} };
 }
-finds(doctor("http://127.0.0.1:$port/fcgid-leak/page.txt", '--key-file', $key_file), 'problem', qr/tells the client .*Variable-SPENDGATE_SUBJECT/, qr/Header always unset/, 'fcgid-leak');
+finds(case_of('fcgid-plain'), 'warning', qr/client gets 401 and a page of Apache/, qr/mod_include/, 'fcgid-plain');
+finds(doctor("http://127.0.0.1:$port/fcgid-leak/page.txt", '--key-file', $key_file), 'warning', qr/tells the client .*Variable-SPENDGATE_SUBJECT/, qr/Header always unset/, 'fcgid-leak');
 
 finds(case_of('authnz-granted'), 'problem', qr/is OPEN: .* 200/, qr/`Require valid-user' \(with `Require all granted' it is never called/, 'authnz-granted');
 finds(
@@ -184,6 +187,28 @@ finds(case_of('authnz-cached'), 'problem', qr/a cache answers before the gate \(
 }
 finds(case_of('ignored'), 'problem', qr/is OPEN: .* 200/, qr/AllowOverride AuthConfig FileInfo/, 'ignored .htaccess');
 $gate->stop('apache');
+
+# ---- shared hosting: nothing but .htaccess -----------------------------------------------------------------------
+
+for my $guard (qw(gate fcgid)) {
+    my $host = Spendgate::E2E->new(explain => 0, clerk => 'rate = "100/10s"');
+    $host->start_clerk;
+    $host->write_settings(top => Spendgate::Hosting::gate_section($host));
+    $host->cli('migrate');
+    my $key = $host->write_file('etc/test_key', $host->key(subject => $host->subject('bob')) . "\n", 0600);
+    for my $override (undef, 'None') {
+        Spendgate::Hosting::start($host, guard => $guard, defined $override ? (override => $override) : ());
+        my $url = 'http://127.0.0.1:' . $host->port . '/api/';
+        my ($code, $out) = $host->cli('doctor', '--json', '--url', $url, "${url}env.php", '--key-file', $key);
+        my $run = { code => $code, findings => [ grep { $_->{check} eq 'gate' } @{ JSON::PP->new->utf8->decode($out)->{checks} } ] };
+        if (defined $override) { finds($run, 'problem', qr/is OPEN: |404 by Apache itself/, qr/AllowOverride AuthConfig FileInfo|no gate is in front/, "$guard.htaccess, AllowOverride None") }
+        else {
+            clean($run, "$guard.htaccess", warning => qr{/api/: tells the client});    # Apache's own page for a missing one does
+            ok scalar(grep { $_->{text} =~ /env\.php: tells an allowed client nothing/ } @{ $run->{findings} }), "$guard.htaccess: a page" or diag show($run);
+        }
+        $host->stop('apache');
+    }
+}
 
 # ---- lighttpd: the table of the orders of its modules, a guard on /api/ ------------------------------------------
 

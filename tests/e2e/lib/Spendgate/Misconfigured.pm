@@ -65,7 +65,7 @@ sub start_apache {
     my $folder  = $gate->folder;
     my @modules = (
         qw(mpm_event authn_core authz_core authz_user authz_host access_compat headers alias asis dir env mime setenvif
-          rewrite cgid fcgid authnz_fcgi auth_basic), @{ $option{modules} // [] }
+          rewrite cgid fcgid authnz_fcgi auth_basic include), @{ $option{modules} // [] }
     );
     my $load = join '', map { "LoadModule ${_}_module /usr/lib/apache2/modules/mod_$_.so\n" } @modules;
     make_path("$folder/run/fcgid");
@@ -109,6 +109,14 @@ FcgidMaxProcessesPerClass 20
 FcgidSpawnScoreUpLimit 500
 Alias "/.spendgate/" "$folder/conf/apache/denials/"
 <Location "/.spendgate/">
+    SetHandler send-as-is
+    SetEnvIfExpr "resp('X-Spendgate-Denial') =~ /^(.+)\$/" SPENDGATE_DENIAL=\$1
+    Options +Includes
+    SetOutputFilter INCLUDES
+    Require expr "-n reqenv('REDIRECT_STATUS')"
+</Location>
+Alias "/.plain/" "$folder/conf/apache/denials/"
+<Location "/.plain/">
     SetHandler send-as-is
     Require expr "-n reqenv('REDIRECT_STATUS')"
 </Location>
