@@ -164,6 +164,8 @@ sub give_store_back {
 }
 
 sub folder { return $_[0]{folder} }
+# The document root: www/, or the folder below this one that new(root => 'examples/…/www') names.
+sub root   { my ($self) = @_; return $self->path($self->{option}{root} // 'www') }
 sub path   { my ($self, $name) = @_; return "$self->{folder}/$name" }
 
 # The programs, pages and snippets are copied, so that the web server's user can read them wherever the
@@ -626,7 +628,7 @@ server.feature-flags += ( "server.graceful-shutdown-timeout" => 5 )
 server.http-parseopts = ( "header-strict" => "enable", "host-strict" => "enable", "host-normalize" => "enable",
     "url-normalize-unreserved" => "enable", "url-normalize-required" => "enable", "url-ctrls-reject" => "enable",
     "url-path-2f-decode" => "enable", "url-path-dotseg-remove" => "enable" )
-server.document-root = "$folder/www"
+server.document-root = "@{[ $self->root ]}"
 server.bind = "127.0.0.1"
 server.port = $port
 server.errorlog = "$folder/log/error.log"
@@ -691,13 +693,13 @@ ThreadsPerChild 25
 MaxRequestWorkers 100
 Timeout 60
 GracefulShutdownTimeout 2
-DocumentRoot "$folder/www"
+DocumentRoot "@{[ $self->root ]}"
 DirectoryIndex index.html index.php
 <Directory "/">
     AllowOverride None
     Require all denied
 </Directory>
-<Directory "$folder/www">
+<Directory "@{[ $self->root ]}">
     AllowOverride All
     Options +ExecCGI +FollowSymLinks
     Require all granted
