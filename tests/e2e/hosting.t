@@ -26,7 +26,7 @@ sub seen { return (Spendgate::E2E::body_json($_[0]) // {}) }
 sub new_gate {
     my (%option) = @_;
     my $gate = Spendgate::E2E->new(plans => $plans, routes => $routes, explain => 0, clerk => 'timeout = "1s"');
-    $gate->{option}{top} = Spendgate::Hosting::gate_section($gate, $option{root}) if $option{root} // 1;
+    $gate->{option}{top} = Spendgate::Hosting::gate_section($gate) if $option{root} // 1;
     $gate->start_clerk;
     $gate->write_settings;
     # What else is in the customer's web space, and what a careless neighbour has there.
@@ -192,6 +192,31 @@ for my $mpm (qw(event prefork)) {
           if $status != 404;
     }
     is index($gate->logs, $secret), -1, '.htaccess: no credential in any log';
+}
+
+# CORS preflights, let through as the files say.
+for my $guard (qw(gate fcgid)) {
+    my $gate = new_gate(root => $guard eq 'gate' ? undef : '');
+    my $text = $gate->read_file("conf/htaccess/$guard.htaccess");
+    if ($guard eq 'gate') {
+        $text =~ s/^#(<If|    SetHandler|<\/If)/$1/mg == 3 or die;
+    }
+    else {
+        $text =~ s/^(FcgidAccessChecker .*\n)(.*?)^#(<If.*\n)#(<\/If>\n)/$2$3$1$4/ms or die;
+    }
+    my @preflight = ([ Origin => 'https://app.example' ], [ 'Access-Control-Request-Method' => 'POST' ]);
+    Spendgate::Hosting::start($gate, guard => $guard);
+    is $gate->request('OPTIONS', '/api/env.php', headers => \@preflight)->{status}, 401, ".htaccess $guard: a preflight is guarded as shipped";
+    $gate->write_file("conf/htaccess/$guard.htaccess", $text);
+    $gate->stop('apache');
+    Spendgate::Hosting::start($gate, guard => $guard);
+    for my $page ('/api/env.php', '/api/env.pl', '/api/file.txt') {
+        my $answer = $gate->request('OPTIONS', $page, headers => \@preflight);
+        is $answer->{status}, 200, ".htaccess $guard: $page: with its lines a preflight passes" or diag $answer->{body};
+        unlike $answer->{body}, qr/<\?php|use strict|guarded file/, ".htaccess $guard: $page: and shows no source";
+        is $gate->request('OPTIONS', $page)->{status}, 401, ".htaccess $guard: $page: OPTIONS that is no preflight does not";
+        is $gate->request('POST', $page, headers => \@preflight)->{status}, 401, ".htaccess $guard: $page: nor does POST";
+    }
 }
 
 # A "Satisfy Any" of the directory above does not open it; a host without .htaccess files does, and nothing of ours can change that.

@@ -280,7 +280,7 @@ sub snippet {
     my $text = $self->read_file("conf/$name");
     length $text or croak "conf/$name is missing";
     for my $variable (sort keys %value) {
-        my $found = $text =~ s{^(\Q$variable\E\s*=\s*)"[^"\n]*"}{$1"$value{$variable}"}mg;
+        my $found = $text =~ s{^(\Q$variable\E\s*=\s*)(?:"[^"\n]*"|\d+)}{$1 . ($value{$variable} =~ /\A\d+\z/ ? $value{$variable} : qq("$value{$variable}"))}mge;
         $found == 1 or croak "conf/$name: $variable is set $found times";
     }
     return $self->write_file("etc/" . ($name =~ tr{/}{-}r), $text);
@@ -614,10 +614,19 @@ sub start_lighttpd {
         'var.spendgate_config'     => $self->config,
     ) unless $option{external};
     my $snippet = $self->snippet('lighttpd/05-spendgate' . ($option{external} ? '-sockets' : '') . '.conf', %value);
+    # The lines for CORS, commented out as shipped.
+    if ($option{uncomment}) {
+        my $text = $self->read_file("etc/" . ($snippet =~ s{.*/}{}r));
+        $text =~ s{^(#\$HTTP.*?^#\}$)}{$1 =~ s/^#//gmr}mse or croak 'nothing to uncomment';
+        $self->write_file("etc/" . ($snippet =~ s{.*/}{}r), $text);
+    }
     my $php = $self->_php_command;
     my $upstream = $option{upstream} ? <<"END" : '';
-server.modules += ( "mod_proxy" )
-\$HTTP["url"] =~ "^/api/up/" { proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => $option{upstream} )) ) }
+server.modules += ( "mod_magnet", "mod_proxy" )
+\$HTTP["url"] =~ "^/api/up/" {
+    magnet.attract-raw-url-to = ( "$folder/conf/lighttpd/spendgate-headers.lua" )
+    proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => $option{upstream} )) )
+}
 END
     my $config = $self->write_file('etc/lighttpd.conf', <<"END");
 # As Debian's lighttpd.conf has it: HTTP/2 on, URLs strict and normalised.
@@ -715,8 +724,11 @@ Define SPENDGATE_AUTHORIZER_PROGRAM "$folder/bin/spendgate-authorizer"
 Define SPENDGATE_CONFIG "@{[ $self->config ]}"
 Define SPENDGATE_DENIALS "$folder/conf/apache/denials"
 Define SPENDGATE_TRACKER_SOCKET "$folder/run/tracker.sock"
+Define SPENDGATE_TRACKER_PROGRAM "$folder/bin/spendgate-tracker"
+@{[ $option{before} // '' ]}
 Include "$folder/conf/apache/spendgate-$gate.conf"
-Include "$folder/conf/apache/spendgate-tracker.conf"
+Include "$folder/conf/apache/spendgate-headers.conf"
+Include "$folder/conf/apache/spendgate-tracker@{[ $option{tracker} // '' ]}.conf"
 $upstream
 @{[ $option{extra} // '' ]}
 END
