@@ -163,6 +163,8 @@ read_code(const char *text, size_t length, char out[READING_WORD_SIZE])
     if (json_parse(text, length, &object, NULL) != STATUS_OK)
         return;
     code = json_string(json_member(object, "error"));
+    if (code == NULL) /* compat = "openai" */
+        code = json_string(json_path(object, "error.spendgate_error"));
     if (code != NULL)
         (void)!text_copy(out, READING_WORD_SIZE, code);
     json_free(object);

@@ -59,9 +59,9 @@ denial_name(enum denial_code code)
 }
 
 int
-denial_status(enum denial_code code, bool compat)
+denial_status(enum denial_code code, enum compat compat)
 {
-    return compat ? denial_rows[code].compat_status : denial_rows[code].status;
+    return compat == COMPAT_AGENTKEY ? denial_rows[code].compat_status : denial_rows[code].status;
 }
 
 static const char *
@@ -220,21 +220,78 @@ escape_for_base64(struct buf *body)
     }
 }
 
+/* How OpenAI's API calls it: its libraries choose the exception by the status, and programs look at
+ * the code. What it has no word for keeps ours. */
 static void
-write_body(const struct denial *denial, const char *request_id, bool compat, bool extra,
+openai_words(enum denial_code code, const char **type, const char **name)
+{
+    *name = denial_rows[code].name;
+    *type = "invalid_request_error";
+    switch (code) {
+    case DENIAL_MISSING_CREDENTIAL:
+    case DENIAL_INVALID_KEY:
+    case DENIAL_EXPIRED:
+        *name = "invalid_api_key";
+        break;
+    case DENIAL_BUDGET:
+        *type = *name = "insufficient_quota";
+        break;
+    case DENIAL_RATE:
+    case DENIAL_CONCURRENCY:
+    case DENIAL_TOO_MANY:
+        *type = "requests";
+        *name = "rate_limit_exceeded";
+        break;
+    case DENIAL_UNAVAILABLE:
+        *type = "server_error";
+        break;
+    default:
+        break;
+    }
+}
+
+/* {"error":{"message","type","param","code", and ours}}, which those libraries hand on whole. */
+static void
+write_openai_body(const struct denial *denial, const char *request_id, bool extra, struct buf *body)
+{
+    const struct denial_row *row = &denial_rows[denial->code];
+    const char *type, *name;
+
+    openai_words(denial->code, &type, &name);
+    buf_clear(body);
+    buf_add(body, "{\"error\":{\"message\":");
+    buf_add_json_string(body, row->message);
+    add_member(body, "type", type);
+    buf_add(body, ",\"param\":null");
+    add_member(body, "code", name);
+    add_member(body, "spendgate_error", row->name);
+    add_member(body, "request_id", request_id);
+    if (extra)
+        add_extra(body, denial);
+    buf_add(body, "}}");
+    escape_for_base64(body);
+}
+
+static void
+write_body(const struct denial *denial, const char *request_id, enum compat compat, bool extra,
            struct buf *body)
 {
     const struct denial_row *row = &denial_rows[denial->code];
+    bool agentkey = compat == COMPAT_AGENTKEY;
 
+    if (compat == COMPAT_OPENAI) {
+        write_openai_body(denial, request_id, extra, body);
+        return;
+    }
     buf_clear(body);
     buf_add(body, "{\"error\":");
-    buf_add_json_string(body, compat ? row->compat_name : row->name);
-    if (!compat) {
+    buf_add_json_string(body, agentkey ? row->compat_name : row->name);
+    if (!agentkey) {
         add_member(body, "message", row->message);
         add_member(body, "request_id", request_id);
     }
     /* agentkey-clerk's only other member */
-    if (extra && (!compat || denial->code == DENIAL_SCOPE))
+    if (extra && (!agentkey || denial->code == DENIAL_SCOPE))
         add_extra(body, denial);
     buf_add_char(body, '}');
     escape_for_base64(body);
@@ -345,8 +402,8 @@ write_head(int status, const struct buf *body, struct buf *out)
 }
 
 static void
-write_denial(const struct denial *denial, const struct buf *body, bool compat, int64_t now_us,
-             struct buf *out)
+write_denial(const struct denial *denial, const struct buf *body, enum compat compat,
+             int64_t now_us, struct buf *out)
 {
     int64_t reset_s = retry_after(denial, now_us);
 
@@ -363,8 +420,8 @@ write_denial(const struct denial *denial, const struct buf *body, bool compat, i
 }
 
 void
-answer_denial(const struct denial *denial, const char *request_id, bool compat, int64_t now_us,
-              struct buf *out)
+answer_denial(const struct denial *denial, const char *request_id, enum compat compat,
+              int64_t now_us, struct buf *out)
 {
     char text[ANSWER_BODY_SIZE];
     struct denial plain = { .code = denial->code, .retry_after_us = denial->retry_after_us };
@@ -508,7 +565,7 @@ status_of_name(const char *name)
 
 /* The body inside `text`, and its status; 0 when it is not one of ours. */
 static int
-decode_body(const char *text, bool compat, struct buf *body)
+decode_body(const char *text, enum compat compat, struct buf *body)
 {
     struct json *object = NULL;
     size_t length = 0;
@@ -522,8 +579,10 @@ decode_body(const char *text, bool compat, struct buf *body)
     body->data[length] = '\0';
     body->length = length;
     name = json_string(json_member(object, "error"));
+    if (name == NULL)
+        name = json_string(json_path(object, "error.spendgate_error"));
     status = status_of_name(name);
-    if (compat && status == denial_rows[DENIAL_UNAVAILABLE].status)
+    if (compat == COMPAT_AGENTKEY && status == denial_rows[DENIAL_UNAVAILABLE].status)
         status = denial_rows[DENIAL_UNAVAILABLE].compat_status;
     json_free(object);
     return status;
@@ -566,7 +625,7 @@ status_of_query(const char *query)
 
 /* Which of several causes it was is not known any more. */
 static void
-write_plain_body(int status, const char *request_id, struct buf *body)
+write_plain_body(int status, const char *request_id, enum compat compat, struct buf *body)
 {
     static const struct {
         int status;
@@ -584,6 +643,16 @@ write_plain_body(int status, const char *request_id, struct buf *body)
     while (plain[i].status != status)
         i++;
     buf_clear(body);
+    if (compat == COMPAT_OPENAI) {
+        buf_add(body, "{\"error\":{\"message\":");
+        buf_add_json_string(body, plain[i].message);
+        add_member(body, "type", status >= 500 ? "server_error" : "invalid_request_error");
+        buf_add(body, ",\"param\":null");
+        add_member(body, "code", plain[i].name);
+        add_member(body, "request_id", request_id);
+        buf_add(body, "}}");
+        return;
+    }
     buf_add(body, "{\"error\":");
     buf_add_json_string(body, plain[i].name);
     add_member(body, "message", plain[i].message);
@@ -598,7 +667,7 @@ is_error_page(const struct denial_call *call)
 }
 
 void
-answer_denial_again(const struct denial_call *call, const char *request_id, bool compat,
+answer_denial_again(const struct denial_call *call, const char *request_id, enum compat compat,
                     struct buf *out)
 {
     char bytes[ANSWER_BODY_SIZE];
@@ -619,7 +688,7 @@ answer_denial_again(const struct denial_call *call, const char *request_id, bool
     if (!whole && status != 400 && status != 401 && status != 403 && status != 429)
         status = denial_status(DENIAL_UNAVAILABLE, compat);
     if (!whole)
-        write_plain_body(status, request_id, &body);
+        write_plain_body(status, request_id, compat, &body);
     buf_clear(out);
     if (whole && is_error_page(call)) {
         buf_add_format(out, "Status: %d %s\r\nContent-Type: application/json\r\n", status,

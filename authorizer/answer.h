@@ -14,6 +14,7 @@
 #include "common/buf.h"
 #include "common/ledger.h"
 #include "common/policy.h"
+#include "common/settings.h"
 
 #define ANSWER_SIZE 32768     /* fits every answer */
 #define ANSWER_BODY_SIZE 4096 /* of a denial, with its NUL */
@@ -41,7 +42,7 @@ enum denial_code {
 };
 
 const char *denial_name(enum denial_code code); /* "auth_unavailable" .. */
-int denial_status(enum denial_code code, bool compat);
+int denial_status(enum denial_code code, enum compat compat);
 
 struct denial {
     enum denial_code code;
@@ -52,10 +53,10 @@ struct denial {
     int64_t retry_after_us;           /* TOO_MANY, UNAVAILABLE */
 };
 
-/* Write the whole answer. `compat`: agentkey-clerk's bodies and statuses. `out` is cleared first
- * and never fails with ANSWER_SIZE bytes. */
-void answer_denial(const struct denial *denial, const char *request_id, bool compat, int64_t now_us,
-                   struct buf *out);
+/* Write the whole answer. `compat`: with agentkey-clerk's bodies and statuses, or with bodies as
+ * OpenAI's API has them. `out` is cleared first and never fails with ANSWER_SIZE bytes. */
+void answer_denial(const struct denial *denial, const char *request_id, enum compat compat,
+                   int64_t now_us, struct buf *out);
 
 struct allow {
     const struct identity *identity;
@@ -82,7 +83,7 @@ struct denial_call {
 };
 
 /* Print it. Anything that is no denial of ours becomes 503. */
-void answer_denial_again(const struct denial_call *call, const char *request_id, bool compat,
+void answer_denial_again(const struct denial_call *call, const char *request_id, enum compat compat,
                          struct buf *out);
 
 #endif

@@ -454,7 +454,7 @@ log_denial(const struct hearing *hearing)
     struct buf number;
 
     buf_init(&number, status, sizeof(status));
-    buf_add_int(&number, denial_status(denial->code, hearing->decider->settings->compat_agentkey));
+    buf_add_int(&number, denial_status(denial->code, hearing->decider->settings->compat));
     log_event(failure ? LOG_ERROR : LOG_WARN, "deny", "error", denial_name(denial->code), "status",
               status, "reason", text_or_null(denial->reason), "subject",
               identity != NULL ? identity->subject : NULL, "key_id",
@@ -542,7 +542,7 @@ decide(struct decider *decider, const struct question *question, int64_t now_us,
     allowed = hear(&hearing) && write_allow(&hearing, out);
     if (!allowed) {
         log_denial(&hearing);
-        answer_denial(&hearing.denial, hearing.request_id, decider->settings->compat_agentkey,
+        answer_denial(&hearing.denial, hearing.request_id, decider->settings->compat,
                       hearing.now_us, out);
     }
     return allowed;
@@ -597,7 +597,7 @@ deny_again(struct decider *decider, const struct request *request, struct buf *o
     char request_id[REQUEST_ID_SIZE];
 
     make_request_id(decider, request_id);
-    answer_denial_again(&call, request_id, decider->settings->compat_agentkey, out);
+    answer_denial_again(&call, request_id, decider->settings->compat, out);
 }
 
 /* We are called in a way that we do not serve: a mistake in the web server's settings. */
@@ -610,7 +610,7 @@ refuse_call(struct decider *decider, const char *message, int64_t now_us, struct
     log_event(LOG_ERROR, "deny", "error", denial_name(DENIAL_UNAVAILABLE), "request_id", request_id,
               "message", message, NULL);
     answer_denial(&(struct denial){ .code = DENIAL_UNAVAILABLE, .retry_after_us = RETRY_US },
-                  request_id, decider->settings->compat_agentkey, now_us, out);
+                  request_id, decider->settings->compat, now_us, out);
 }
 
 void
@@ -652,7 +652,7 @@ deny_script(struct decider *decider, const struct error *cause, int64_t now_us, 
     make_request_id(decider, request_id);
     log_event(denial.code == DENIAL_UNAVAILABLE ? LOG_ERROR : LOG_WARN, "deny", "error",
               denial_name(denial.code), "request_id", request_id, "message", cause->message, NULL);
-    answer_denial(&denial, request_id, decider->settings->compat_agentkey, now_us, out);
+    answer_denial(&denial, request_id, decider->settings->compat, now_us, out);
 }
 
 /* Returns only with a denial in `out`: after an allow this process is the script. */

@@ -71,7 +71,9 @@ static const struct {
     [INTERPRETER] = { "interpreter", "gate.interpreter.", GATE, true },
 };
 
-static const struct value_word compat_words[] = { { "", 0 }, { "agentkey", 1 }, { NULL, 0 } };
+static const struct value_word compat_words[] = {
+    { "", COMPAT_NONE }, { "agentkey", COMPAT_AGENTKEY }, { "openai", COMPAT_OPENAI }, { NULL, 0 }
+};
 static const struct value_word route_words[] = { { "deny", 0 }, { "allow", 1 }, { NULL, 0 } };
 static const struct value_word expiry_words[] = { { "release", 0 }, { "charge", 1 }, { NULL, 0 } };
 static const struct value_word kind_words[] = {
@@ -165,7 +167,7 @@ static const struct setting table[] = {
     { TOP, "metrics_token", "true", "whether /metrics wants a token", OF(VALUE_BOOLEAN),
       AT(settings, metrics_token) },
     { TOP, "compat", "", "whose answers to give on a refusal", WORD(compat_words),
-      AT(settings, compat_agentkey) },
+      AT(settings, compat) },
 
     { STORE, "url", "sqlite:/var/lib/spendgate/spendgate.db", "where the money is kept",
       OF(VALUE_STORE_URL), AT(settings, store_url), .secret = true,

@@ -30,6 +30,9 @@ struct text_list {
     char items[LIST_MAX][256];
 };
 
+/* Whose words a denial has: ours, agentkey-clerk's, or those of OpenAI's API. */
+enum compat { COMPAT_NONE = 0, COMPAT_AGENTKEY, COMPAT_OPENAI };
+
 enum token_role { TOKEN_NONE = 0, TOKEN_POST, TOKEN_READ, TOKEN_ADMIN };
 
 struct tracker_token {
@@ -79,7 +82,7 @@ struct settings {
     char alerts_webhook_url[URL_SIZE];
     struct secret alerts_webhook_secret;
     char alerts_command[FILE_PATH_SIZE];
-    bool compat_agentkey;
+    enum compat compat;
     bool metrics_token; /* /metrics wants a token */
     size_t trusted_proxy_count;
     struct address_range trusted_proxies[LIST_MAX];

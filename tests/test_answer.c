@@ -20,7 +20,7 @@ static char storage[ANSWER_SIZE];
 static struct buf out = { storage, sizeof(storage), 0, false };
 
 static const char *
-deny(const struct denial *denial, bool compat)
+deny(const struct denial *denial, enum compat compat)
 {
     answer_denial(denial, ID, compat, NOW_US, &out);
     return buf_text(&out);
@@ -348,6 +348,62 @@ test_compat_answers_as_agentkey_does(void)
         check_denial(cases[i].body, deny(&cases[i].denial, true), cases[i].status, cases[i].body);
 }
 
+static void
+test_compat_answers_as_openai_does(void)
+{
+    struct scope_set required = { .count = 1, .names = { "proxy.chat" } };
+    struct verdict verdict = over_budget();
+    const struct {
+        struct denial denial;
+        int status;
+        const char *begin, *end;
+    } cases[] = {
+        { { .code = DENIAL_INVALID_KEY },
+          401,
+          "This credential is not valid here.\",\"type\":\"invalid_request_error\",\"param\":null,"
+          "\"code\":\"invalid_api_key\",\"spendgate_error\":\"invalid_key\"",
+          "" },
+        { { .code = DENIAL_BUDGET, .verdict = &verdict },
+          429,
+          "The budget is used up.\",\"type\":\"insufficient_quota\",\"param\":null,"
+          "\"code\":\"insufficient_quota\",\"spendgate_error\":\"budget_exceeded\"",
+          ",\"account\":\"" },
+        { { .code = DENIAL_RATE },
+          429,
+          "Too many requests.\",\"type\":\"requests\",\"param\":null,\"code\":"
+          "\"rate_limit_exceeded\",\"spendgate_error\":\"rate_limited\"",
+          "" },
+        { { .code = DENIAL_SCOPE, .required = &required },
+          403,
+          "This credential may not do that.\",\"type\":\"invalid_request_error\",\"param\":null,"
+          "\"code\":\"insufficient_scope\",\"spendgate_error\":\"insufficient_scope\"",
+          ",\"required\":\"proxy.chat\"" },
+        { { .code = DENIAL_UNAVAILABLE },
+          503,
+          "This request could not be checked. Please try again.\",\"type\":\"server_error\","
+          "\"param\":null,\"code\":\"auth_unavailable\",\"spendgate_error\":"
+          "\"auth_unavailable\"",
+          "" },
+    };
+
+    for (size_t i = 0; i < CHECK_COUNT(cases); i++) {
+        char want[ANSWER_BODY_SIZE], got[ANSWER_BODY_SIZE];
+        struct json *object = NULL;
+        struct buf text;
+
+        buf_init(&text, want, sizeof(want));
+        buf_add_format(&text, "{\"error\":{\"message\":\"%s,\"request_id\":\"" ID "\"%s",
+                       cases[i].begin, cases[i].end);
+        CHECK_TRUE("body",
+                   text_copy(got, sizeof(got), body(deny(&cases[i].denial, COMPAT_OPENAI))));
+        CHECK_INT("status", cases[i].status, denial_status(cases[i].denial.code, COMPAT_OPENAI));
+        CHECK_INT("JSON", STATUS_OK, json_parse(got, strlen(got), &object, NULL));
+        json_free(object);
+        got[strlen(want)] = '\0';
+        CHECK_STRING("begin", want, got);
+    }
+}
+
 /* ---- allow --------------------------------------------------------------------------------------
  */
 
@@ -483,7 +539,7 @@ test_largest_allow_fits(void)
  */
 
 static const char *
-again(const char *text, const char *query, bool compat)
+again(const char *text, const char *query, enum compat compat)
 {
     const struct denial_call call = { .text = text, .query = query };
 
@@ -504,7 +560,7 @@ test_denial_comes_back_as_it_was(void)
     };
 
     for (size_t i = 0; i < CHECK_COUNT(denials); i++) {
-        for (int compat = 0; compat < 2; compat++) {
+        for (int compat = COMPAT_NONE; compat <= COMPAT_OPENAI; compat++) {
             char want[ANSWER_BODY_SIZE];
             char encoded[8192];
 
@@ -569,7 +625,7 @@ test_body_has_nothing_that_base64_and_base64url_write_differently(void)
                  "\",\"required\":\"\\u007ea b\\u003f\\u003e \\\"<c\\u007e\"}");
     for (int code = 0; code < DENIAL_CODES; code++) {
         denial = (struct denial){ .code = (enum denial_code)code, .required = &required };
-        for (int compat = 0; compat < 2; compat++)
+        for (int compat = COMPAT_NONE; compat <= COMPAT_OPENAI; compat++)
             CHECK_STRING(denial_name(denial.code), NULL,
                          strpbrk(header(deny(&denial, compat), "X-Spendgate-Denial"), "-_"));
     }
@@ -614,6 +670,11 @@ test_anything_unusable_is_503(void)
     for (size_t i = 0; i < CHECK_COUNT(texts); i++)
         CHECK_INT(texts[i], 0, strncmp(again(texts[i], "status=429", false), "Status: 503 ", 12));
     CHECK_INT("compat", 0, strncmp(again(NULL, NULL, true), "Status: 500 ", 12));
+    CHECK_STRING("by status alone",
+                 "{\"error\":{\"message\":\"The budget is used up, or requests come too fast.\","
+                 "\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"limit_reached\","
+                 "\"request_id\":\"" ID "\"}}",
+                 body(again(NULL, "status=429", COMPAT_OPENAI)));
 }
 
 static void
@@ -645,6 +706,7 @@ main(void)
         CHECK_TEST(test_too_many_attempts),
         CHECK_TEST(test_expired_account),
         CHECK_TEST(test_compat_answers_as_agentkey_does),
+        CHECK_TEST(test_compat_answers_as_openai_does),
         CHECK_TEST(test_allow_is_variables_and_nothing_else),
         CHECK_TEST(test_allow_without_hold_budget_and_route),
         CHECK_TEST(test_budget_that_never_resets_has_no_reset),

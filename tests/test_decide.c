@@ -981,7 +981,7 @@ static void
 test_compat_answers_as_agentkey_does(void)
 {
     set_up();
-    f.settings->compat_agentkey = true;
+    f.settings->compat = COMPAT_AGENTKEY;
     f.question.authorization = NULL;
     check_denied("missing", ask(), 401, "Missing API key");
     script.status = STATUS_UNAVAILABLE;

@@ -182,7 +182,7 @@ test_empty_file_loads_with_every_default(void)
     CHECK_INT("idempotency_ttl", 32 * DAY_US, s->idempotency_ttl_us);
     CHECK_STRING("webhook_url", "", s->alerts_webhook_url);
     CHECK_STRING("command", "", s->alerts_command);
-    CHECK_FALSE("compat", s->compat_agentkey);
+    CHECK_INT("compat", COMPAT_NONE, s->compat);
     CHECK_TRUE("metrics_token", s->metrics_token);
     CHECK_INT("trusted_proxies", 0, s->trusted_proxy_count);
     CHECK_STRING("gate.root", "", s->gate_root);
@@ -295,7 +295,7 @@ test_contract_example_loads_clerk_and_the_rest(void)
     CHECK_STRING("root", "/home/me/private", s->gate_root);
     CHECK_STRING("suffix", ".php", s->interpreters[0].suffix);
     CHECK_STRING("interpreter", "/usr/bin/php-cgi", s->interpreters[0].command);
-    CHECK_TRUE("compat", s->compat_agentkey);
+    CHECK_INT("compat", COMPAT_AGENTKEY, s->compat);
     CHECK_FALSE("metrics_token", s->metrics_token);
     CHECK_INT("proxies", 3, s->trusted_proxy_count);
     CHECK_INT("proxy bits", 104, s->trusted_proxies[0].prefix_bits);
@@ -689,7 +689,11 @@ test_words_are_among_those_known(void)
           "\"deny\" or \"allow\"",
           { "deny", "allow" },
           { "Deny", "" } },
-        { "compat = \"%s\"", "compat", "\"\" or \"agentkey\"", { "", "agentkey" }, { "x" } },
+        { "compat = \"%s\"",
+          "compat",
+          "\"\", \"agentkey\" or \"openai\"",
+          { "", "agentkey", "openai" },
+          { "x" } },
         { "metrics_token = \"%s\"",
           "metrics_token",
           "true or false",
@@ -1170,7 +1174,7 @@ test_comments_of_every_form_are_skipped(void)
     char comment[64 + 3];
     struct settings *s = load("#\n//\n/**/ /***/ # ${HOME} \" \x01\n//x\ncompat = agentkey # end");
 
-    CHECK_TRUE("read", s->compat_agentkey);
+    CHECK_INT("read", COMPAT_AGENTKEY, s->compat);
     settings_close(s);
     memset(comment, '#', sizeof(comment));
     comment[65] = '\n';
@@ -1183,7 +1187,7 @@ test_last_line_needs_no_end(void)
 {
     struct settings *s = load("\r\ncompat = agentkey\r\n\tmetrics_token = no");
 
-    CHECK_TRUE("compat", s->compat_agentkey);
+    CHECK_INT("compat", COMPAT_AGENTKEY, s->compat);
     CHECK_FALSE("metrics_token", s->metrics_token);
     settings_close(s);
 }
@@ -1594,7 +1598,7 @@ test_file_is_named_by_the_caller_then_the_environment(void)
     CHECK_INT("set", 0, setenv("SPENDGATE_CONFIG", "named", 1));
     CHECK_STATUS(STATUS_OK, settings_open(NULL, NULL, &settings, &err), &err);
     CHECK_STRING("file", "named", settings->file);
-    CHECK_TRUE("read", settings->compat_agentkey);
+    CHECK_TRUE("read", settings->compat == COMPAT_AGENTKEY);
     settings_close(settings);
     check_file_refused("missing",
                        "missing: No such file or directory: copy the sample there, or name "
