@@ -56,7 +56,7 @@ static const char facts_sql[] =
     " (SELECT count(*) FROM generate_series(0, " MONTHS_LOOKED_AHEAD ") AS month"
     "  WHERE to_regclass('spendgate.charge_' || to_char((clock_timestamp() AT TIME ZONE 'UTC')"
     "   + make_interval(months => month), 'YYYY_MM')) IS NULL),"
-    " (SELECT count(*) FROM (SELECT 1 FROM spendgate.charge_default LIMIT 1) AS some)";
+    " (SELECT count(*) FROM (SELECT 1 FROM spendgate.charge_default LIMIT 1) AS misplaced)";
 
 /* ---- the way there -------------------------------------------------------------------------- */
 

@@ -637,6 +637,134 @@ test_a_charge_of_a_month_without_a_partition_is_kept_and_moved_by_prune(void)
     teardown(f);
 }
 
+/* ---- what doctor is told ---- */
+
+#define FINDINGS_SIZE 16384
+struct findings {
+    char text[FINDINGS_SIZE]; /* "warning postgres: ...\n-> advice\n" */
+    struct buf lines;
+};
+
+static void
+take_finding(void *context, const struct finding *finding)
+{
+    struct findings *findings = context;
+
+    buf_add_format(&findings->lines, "%s %s: %s\n-> %s\n", finding_level_name(finding->level),
+                   finding->subject, finding->text, finding->advice != NULL ? finding->advice : "");
+}
+
+static const char *
+examine(struct fixture *f, const char *url, struct findings *findings)
+{
+    const struct finding_sink sink = { .take = take_finding, .context = findings };
+
+    f->options.url = url;
+    buf_init(&findings->lines, findings->text, sizeof(findings->text));
+    store_examine(&f->options, &sink);
+    CHECK_FALSE("fits", buf_failed(&findings->lines));
+    f->options.url = f->url;
+    return findings->text;
+}
+
+static void
+test_examine_tells_who_could_rewrite_the_books(void)
+{
+    static struct findings findings;
+    struct fixture *f = setup();
+    char url[512];
+    struct buf text;
+    const char *told = examine(f, f->url, &findings);
+
+    check_has(told, "warning postgres: postgresql ");
+    check_has(told,
+              "the user postgres is a superuser: whoever gets hold of a program could rewrite");
+    check_has(told, "-> log in as a user of its own");
+    cluster_sql(&cluster, f->database,
+                "DROP ROLE IF EXISTS site; CREATE ROLE site LOGIN IN ROLE spendgate_app;"
+                "DROP ROLE IF EXISTS builder; CREATE ROLE builder LOGIN IN ROLE spendgate_app;"
+                "GRANT CREATE ON SCHEMA spendgate TO builder;"
+                "DROP ROLE IF EXISTS editor; CREATE ROLE editor LOGIN IN ROLE spendgate_app;"
+                "GRANT UPDATE ON spendgate.charge TO editor;"
+                "DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN IN ROLE spendgate_report;"
+                "DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN",
+                NULL, 0);
+    for (const char *const *pair =
+             (const char *const[]){
+                 "site", "ok postgres: ", "site", "may do what the programs need, and not change",
+                 "builder", "the user builder may create tables in the schema", "editor",
+                 "the user editor may change charges and credits", "reader", "problem postgres: ",
+                 "reader", "the user reader lacks INSERT on account", "reader",
+                 "-> as the owner of the database: GRANT spendgate_app TO \"reader\"", "stranger",
+                 "problem store: ", "stranger", "grant the role spendgate_app to this user", NULL };
+         *pair != NULL; pair += 2) {
+        buf_init(&text, url, sizeof(url));
+        buf_add_format(&text, "postgresql://%s@/%s?host=%s", pair[0], f->database, cluster.folder);
+        check_has(examine(f, url, &findings), pair[1]);
+    }
+    cluster_sql(&cluster, f->database, "DROP OWNED BY builder, editor", NULL, 0);
+    teardown(f);
+}
+
+static void
+test_examine_tells_a_way_that_others_can_listen_to(void)
+{
+    static const char *const weak[] = { "disable", "allow", "prefer", NULL };
+    static struct findings findings;
+    struct fixture *f = setup();
+    char url[512];
+    struct buf text;
+
+    CHECK_TRUE("a socket of this machine is not told",
+               strstr(examine(f, f->url, &findings), "sslmode") == NULL);
+    for (const char *const *mode = weak; *mode != NULL; mode++) {
+        buf_init(&text, url, sizeof(url));
+        buf_add_format(&text, "postgresql://postgres:hunter2@/%s?host=%s,db2.example&sslmode=%s",
+                       f->database, cluster.folder, *mode);
+        check_has(examine(f, url, &findings), "warning postgres: ");
+        check_has(findings.text, "so the password and all money may go over the network in clear");
+        check_has(findings.text, "-> add sslmode=verify-full");
+        CHECK_TRUE("no password", strstr(findings.text, "hunter2") == NULL);
+    }
+    buf_init(&text, url, sizeof(url));
+    buf_add_format(&text, "postgresql://postgres@/%s?host=%s,127.0.0.1,::1,localhost", f->database,
+                   cluster.folder);
+    CHECK_TRUE("local", strstr(examine(f, url, &findings), "sslmode") == NULL);
+    teardown(f);
+}
+
+static void
+test_examine_tells_months_without_a_partition(void)
+{
+    static struct findings findings;
+    struct fixture *f = setup();
+
+    check_has(examine(f, f->url, &findings), "the partitions of this month and the next are there");
+    check_has(findings.text, "ok clock: this host and the database differ by ");
+    cluster_sql(&cluster, f->database,
+                "DO $$ BEGIN EXECUTE 'DROP TABLE spendgate.charge_' || to_char(now() AT TIME ZONE "
+                "'UTC' + interval '1 month', 'YYYY_MM'); END $$",
+                NULL, 0);
+    check_has(examine(f, f->url, &findings), "the partitions of the coming months are missing");
+    check_has(findings.text, "-> run `spendgate prune' every day");
+    teardown(f);
+}
+
+static void
+test_examine_tells_a_server_that_is_not_there_or_of_another_schema(void)
+{
+    static struct findings findings;
+    struct fixture *f = prepare("");
+
+    f->options.create = false;
+    check_has(examine(f, f->url, &findings), "problem store: ");
+    check_has(findings.text, "its schema is 0, this program needs 1; run `spendgate migrate`");
+    check_has(examine(f, "postgresql://postgres@/x?host=/nowhere", &findings), "problem store: ");
+    check_has(findings.text, "cannot connect");
+    check_has(examine(f, "mysql://x", &findings), "begins with no store this program has");
+    teardown(f);
+}
+
 static void
 post_one_key(struct fixture *f)
 {
@@ -704,6 +832,10 @@ main(void)
         CHECK_TEST(test_several_hosts_find_the_one_that_writes),
         CHECK_TEST(test_the_programs_role_may_not_change_schema_charges_or_credits),
         CHECK_TEST(test_a_charge_of_a_month_without_a_partition_is_kept_and_moved_by_prune),
+        CHECK_TEST(test_examine_tells_who_could_rewrite_the_books),
+        CHECK_TEST(test_examine_tells_a_way_that_others_can_listen_to),
+        CHECK_TEST(test_examine_tells_months_without_a_partition),
+        CHECK_TEST(test_examine_tells_a_server_that_is_not_there_or_of_another_schema),
         CHECK_TEST(test_i4_eight_processes_with_the_same_keys_make_one_charge_each),
     };
     int code;
