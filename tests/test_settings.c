@@ -1583,7 +1583,7 @@ test_file_has_a_largest_size(void)
     check_file_refused("big", "big: larger than 1048576 bytes");
     memcpy(text + SETTINGS_FILE_MAX - 10, "compat = 5", 10);
     write_bytes("big", text, SETTINGS_FILE_MAX, 0640);
-    check_file_refused("big", "big:1048567: compat: \"5\" is not \"\" or \"agentkey\"");
+    check_file_refused("big", "big:1048567: compat: \"5\" is not \"\", \"agentkey\" or \"openai\"");
     free(text);
 }
 
