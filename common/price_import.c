@@ -252,6 +252,19 @@ litellm_figure(const char *name, const struct json *value, void *context)
     return true;
 }
 
+/* No token costs anything. */
+static bool
+litellm_is_free(const struct price *price)
+{
+    const int64_t *standard = price->rates[PRICE_STANDARD][PRICE_BASE];
+
+    for (int part = 0; part < PRICE_WEB_SEARCH; part++) {
+        if (standard[part] > 0)
+            return false;
+    }
+    return true;
+}
+
 static bool
 litellm_model(const char *model, const struct json *value, void *context)
 {
@@ -276,6 +289,12 @@ litellm_model(const char *model, const struct json *value, void *context)
     json_each(value, litellm_figure, state);
     if (standard[PRICE_INPUT] == PRICE_UNSET && standard[PRICE_OUTPUT] == PRICE_UNSET) {
         litellm_left_out(state, true, "", "no price per token");
+        return true;
+    }
+    /* Of what is not known nothing must be free; our own file can say that a model is. */
+    if (litellm_is_free(&state->entry.price)) {
+        litellm_left_out(state, true, "",
+                         "every price per token is 0, which stands for unknown prices as well");
         return true;
     }
     /* A model that makes nothing but images calls its image tokens just output. */

@@ -114,6 +114,15 @@ test_litellm_models_without_token_prices_are_left_out(void)
     CHECK_INT("prices", 0, got.prices);
     CHECK_INT("left out whole", 1, got.whole);
     CHECK_STRING("why", "no price per token", got.why);
+    CHECK_STATUS(STATUS_OK,
+                 import_text("{\"m\":{\"litellm_provider\":\"x\",\"input_cost_per_token\":0,"
+                             "\"output_cost_per_token\":0.0,\"output_cost_per_image\":0.1}}",
+                             &got, &err),
+                 &err);
+    CHECK_INT("prices", 0, got.prices);
+    CHECK_INT("left out whole", 1, got.whole);
+    CHECK_STRING("why", "every price per token is 0, which stands for unknown prices as well",
+                 got.why);
     CHECK_STATUS(STATUS_OK, import_text("{\"m\":{\"input_cost_per_token\":1}}", &got, &err), &err);
     CHECK_STRING("why", "no litellm_provider, or a too long one", got.why);
 }
