@@ -59,13 +59,16 @@ print_summary(const struct verify_summary *s, bool as_json)
 {
     if (as_json) {
         printf("\n],\"accounts\":%" PRId64 ",\"periods\":%" PRId64 ",\"holds\":%" PRId64
-               ",\"charges\":%" PRId64 ",\"credits\":%" PRId64 ",\"differences\":%" PRId64 "}\n",
-               s->accounts, s->periods, s->holds, s->charges, s->credits, s->differences);
+               ",\"charges\":%" PRId64 ",\"priced\":%" PRId64 ",\"credits\":%" PRId64
+               ",\"differences\":%" PRId64 "}\n",
+               s->accounts, s->periods, s->holds, s->charges, s->priced, s->credits,
+               s->differences);
         return;
     }
     printf("Checked: accounts %" PRId64 ", periods %" PRId64 ", holds %" PRId64 ", charges %" PRId64
-           ", credits %" PRId64 ". Differences: %" PRId64 ".\n",
-           s->accounts, s->periods, s->holds, s->charges, s->credits, s->differences);
+           " (%" PRId64 " of them priced from a usage), credits %" PRId64 ". Differences: %" PRId64
+           ".\n",
+           s->accounts, s->periods, s->holds, s->charges, s->priced, s->credits, s->differences);
 }
 
 int

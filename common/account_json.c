@@ -185,6 +185,15 @@ add_charge_extras(struct buf *out, const struct charge *charge)
         buf_add(out, ",\"metadata\":");
         buf_add(out, charge->metadata);
     }
+    if (charge->price_id != 0) {
+        char id[PRICE_ID_SIZE];
+
+        price_id_format(charge->price_id, id);
+        buf_add(out, ",\"usage\":");
+        buf_add(out, charge->usage[0] != '\0' ? charge->usage : "{}");
+        buf_add(out, ",\"price_id\":");
+        buf_add_json_string(out, id);
+    }
     if (charge->kind == CHARGE_REFUND) {
         char id[PUBLIC_ID_SIZE];
 

@@ -18,8 +18,6 @@
 #include "common/pricing.h"
 
 #define PRICE_FILE_BYTES_MAX (16 * 1024 * 1024)
-#define MODEL_NAME_SIZE 256
-#define PROVIDER_NAME_SIZE 64
 
 struct price_entry {
     char provider[PROVIDER_NAME_SIZE];

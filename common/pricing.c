@@ -336,3 +336,15 @@ price_parse(const struct json *rates, struct price *out, struct error *err)
     json_each(rates, parse_rate, &state);
     return state.status;
 }
+
+enum status
+price_parse_text(const char *rates, size_t length, struct price *out, struct error *err)
+{
+    struct json *json = NULL;
+    enum status status = json_parse(rates, length, &json, err);
+
+    if (status == STATUS_OK)
+        status = price_parse(json, out, err);
+    json_free(json);
+    return status;
+}

@@ -20,6 +20,8 @@
 #define PRICE_UNSET INT64_C(-1)
 #define PRICE_RATES_SIZE 16384 /* any price as JSON, with the NUL */
 #define PRICE_UNITS 1000000    /* what a rate is the price of */
+#define MODEL_NAME_SIZE 256
+#define PROVIDER_NAME_SIZE 64
 
 /* What is counted, each unit in exactly one part. A tool is counted in calls, all else in tokens.
  */
@@ -101,6 +103,9 @@ bool price_tier_parse(const char *name, enum price_tier *out) MUST_CHECK;
  * units. `price_parse` refuses unknown members and anything money_parse_usd refuses. */
 void price_write(const struct price *price, struct buf *out);
 enum status price_parse(const struct json *rates, struct price *out, struct error *err) MUST_CHECK;
+/* The same from text. */
+enum status price_parse_text(const char *rates, size_t length, struct price *out,
+                             struct error *err) MUST_CHECK;
 /* The rate or factor named by such a member ("cache_read.above_200k.priority"), for the importers;
  * NULL when unknown. */
 int64_t *price_rate_named(struct price *price, const char *name);

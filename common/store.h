@@ -23,6 +23,8 @@
 #include "common/finding.h"
 #include "common/ledger.h"
 #include "common/policy.h"
+#include "common/pricing.h"
+#include "common/usage.h"
 
 #define PUBLIC_ID_SIZE 32 /* "hld_" or "chg_" and 24 hex digits, with the NUL */
 #define REPLY_SIZE 32768  /* longest stored reply with its NUL */
@@ -66,6 +68,9 @@ int64_t store_now_us(struct store *store, int64_t machine_now_us);
 
 /* "hld_" / "chg_", twelve hex digits of the row's number, twelve of its random part. */
 void public_id_format(const char *prefix, int64_t id, uint64_t nonce, char out[PUBLIC_ID_SIZE]);
+/* "prc_17": a version of a price. */
+#define PRICE_ID_SIZE 32
+void price_id_format(int64_t id, char out[PRICE_ID_SIZE]);
 bool public_id_parse(const char *prefix, const char *text, int64_t *id, uint64_t *nonce) MUST_CHECK;
 
 /* ---- admission ------------------------------------------------------------------------------ */
@@ -133,6 +138,8 @@ struct charge {
     char token[TEXT_FIELD_SIZE]; /* the name of the tracker token, or who at the command line */
     char note[TEXT_FIELD_SIZE];
     char metadata[METADATA_SIZE]; /* JSON object, "" none */
+    char usage[USAGE_TEXT_SIZE];  /* what usage_write wrote, "" none */
+    int64_t price_id;             /* the version that priced it; 0 none */
 };
 
 enum outcome {
@@ -186,6 +193,8 @@ struct spend {
     int64_t occurred_us;
     const char *model, *route, *tags, *metadata; /* NULL none */
     const char *token;
+    const char *usage; /* what the cost was computed from, as usage_write has it; NULL none */
+    int64_t price_id;  /* by which version of a price; 0 none */
 };
 
 /*
@@ -360,8 +369,59 @@ enum status store_holds(struct store *store, const char *account, enum hold_stat
                         bool (*visit)(void *context, const struct hold *hold, const char *account),
                         void *context, struct error *err) MUST_CHECK;
 
+/* ---- prices --------------------------------------------------------------------------------- */
+
+/* The price of a model from an instant on, until a newer version. Never edited. */
+struct price_version {
+    int64_t id;
+    char provider[PROVIDER_NAME_SIZE]; /* "" none was named */
+    char model[MODEL_NAME_SIZE];
+    int64_t from_us;
+    char source[TEXT_FIELD_SIZE]; /* the file it came from */
+    struct price price;
+};
+
+/*
+ * The version that prices a usage which is posted at `now_us`: the one in force when its hold was
+ * placed (`hold_id` NULL, or an unknown hold: now), so that a repeat of the post has the same cost.
+ * A model that had no price then has the first one it got. `provider` NULL: any. `*count` is how
+ * many providers have the model: 0, 1, or 2 for more; `out` is set when it is not 0.
+ */
+enum status store_price_find(struct store *store, const char *model, const char *provider,
+                             const char *hold_id, int64_t now_us, struct price_version *out,
+                             size_t *count, struct error *err) MUST_CHECK;
+
+enum price_change {
+    PRICE_CHANGE_NONE, /* the version in force is the same */
+    PRICE_CHANGE_NEW,  /* the model had none before */
+    PRICE_CHANGE_VERSION,
+    PRICE_CHANGE_CONFLICT, /* another one begins at that very instant */
+};
+/*
+ * Add what is new of `prices`, durably and all at once; `changes[i]` tells what became of
+ * `prices[i]`. Where one conflicts, and without `keep`, nothing is added. Journalled with who, why
+ * and `what`.
+ */
+enum status store_price_import(struct store *store, const struct price_version *prices,
+                               size_t count, bool keep, const struct actor *actor, const char *what,
+                               int64_t now_us, enum price_change *changes,
+                               struct error *err) MUST_CHECK;
+
+struct price_filter {
+    const char *provider, *model; /* NULL: any */
+    bool history;                 /* every version; else those in force at `at_us` */
+    int64_t at_us;
+};
+/* By model, provider (byte order), then time. `visit` returns false to stop. */
+enum status store_prices(struct store *store, const struct price_filter *filter,
+                         bool (*visit)(void *context, const struct price_version *version),
+                         void *context, struct error *err) MUST_CHECK;
+
+/* ---- looking after it ----------------------------------------------------------------------- */
+
 struct verify_summary {
     int64_t accounts, periods, holds, charges, credits;
+    int64_t priced; /* charges that were computed from a usage, and are again */
     int64_t differences;
 };
 /* Recompute every balance from its journal and check what the data can show of I1 to I8. `report`

@@ -138,6 +138,14 @@ struct store_load {
     int64_t oldest_expiry_us;
 };
 
+/* Which price; see store_price_find. */
+struct price_query {
+    const char *model, *provider; /* provider NULL: any */
+    int64_t hold_number;          /* 0 none */
+    uint64_t hold_nonce;
+    int64_t now_us;
+};
+
 /* What `store_verify` reads, each in the order given. */
 enum scan_kind {
     SCAN_ACCOUNTS,       /* account, by id */
@@ -147,6 +155,8 @@ enum scan_kind {
     SCAN_CHARGES,        /* charge without texts, by id */
     SCAN_HOLDS,          /* hold (charged_nanos -1: its charge is not there), by id */
     SCAN_CREDITS,        /* account_id 0; only counted */
+    SCAN_PRICED,         /* charge: id, amount, price_id; usage, rates (NULL: the version is not
+                            there) */
     SCAN_CONTRADICTIONS, /* invariant and text: what the database finds by itself, such as a row
                             that points at none, credits that are not their budget's sum, refunds
                             above their charge */
@@ -158,6 +168,7 @@ struct scan_row {
     struct hold hold;
     int64_t chain_id, account_id, payer_id;
     const char *invariant, *text;
+    const char *usage, *rates; /* "" or NULL where there is none */
 };
 
 struct store_backend {
@@ -257,6 +268,10 @@ struct store_ops {
                                     struct error *err);
     enum status (*verification_number)(struct store_backend *backend, bool next, int64_t *out,
                                        struct error *err);
+    /* store_price_find has the rule. In a STORE_WRITE transaction nobody else adds a price until
+     * its end. */
+    enum status (*price_find)(struct store_backend *backend, const struct price_query *query,
+                              struct price_version *out, size_t *count, struct error *err);
 
     /* ---- writes; an id of 0 is set ---- */
     /* A new account (id 0, `changed`) that another process made meanwhile becomes that one, with
@@ -285,6 +300,9 @@ struct store_ops {
                                      struct error *err);
     enum status (*event_write)(struct store_backend *backend, const struct event_row *event,
                                struct error *err);
+    /* A new version; its id is the backend's, and is not set. */
+    enum status (*price_write)(struct store_backend *backend, const struct price_version *version,
+                               struct error *err);
 
     /* ---- listings: store.h has the contracts ---- */
     enum status (*account_names)(struct store_backend *backend, const char *after, size_t limit,
@@ -312,6 +330,9 @@ struct store_ops {
                          size_t limit,
                          bool (*visit)(void *context, const struct hold *hold, const char *account),
                          void *context, struct error *err);
+    enum status (*prices)(struct store_backend *backend, const struct price_filter *filter,
+                          bool (*visit)(void *context, const struct price_version *version),
+                          void *context, struct error *err);
     /* Inside a STORE_READ transaction. `visit` returns false to stop. */
     enum status (*scan)(struct store_backend *backend, enum scan_kind kind,
                         bool (*visit)(void *context, const struct scan_row *row), void *context,

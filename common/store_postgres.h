@@ -87,6 +87,9 @@ enum pg_statement {
     PG_IDEMPOTENCY_WRITE,
     PG_EVENT_INSERT,
     PG_ACCOUNT_NAMES,
+    PG_PRICE_FIND,
+    PG_PRICE_LOCK,
+    PG_PRICE_INSERT,
     PG_STATEMENTS,
     PG_UNNAMED = PG_STATEMENTS
 };
@@ -192,7 +195,7 @@ bool pg_is_null(const PGresult *result, int row, int column);
 int64_t pg_get_int(const PGresult *result, int row, int column); /* 0 for NULL */
 bool pg_get_text(const PGresult *result, int row, int column, char *out, size_t size) MUST_CHECK;
 enum status pg_too_long(const struct postgres_store *s, struct error *err);
-enum { PG_ACCOUNT_WIDTH = 10, PG_LINE_WIDTH = 9, PG_HOLD_WIDTH = 14, PG_CHARGE_WIDTH = 21 };
+enum { PG_ACCOUNT_WIDTH = 10, PG_LINE_WIDTH = 9, PG_HOLD_WIDTH = 14, PG_CHARGE_WIDTH = 23 };
 bool pg_read_account(const PGresult *result, int row, int first, struct account *out) MUST_CHECK;
 bool pg_read_line(const PGresult *result, int row, int first, int account,
                   struct budget_line *out) MUST_CHECK;
@@ -212,7 +215,7 @@ bool pg_read_charge(const PGresult *result, int row, struct charge_row *out) MUS
     "ON a.id = m.account_id WHERE m.chain_id = c.chain_id AND m.position = 0 "                  \
     "AND m.roles & 1 <> 0), c.model, c.route, c.tags, c.token, c.note, c.metadata, "            \
     "CASE WHEN c.refund_of <> 0 THEN "                                                          \
-    "(SELECT r.nonce FROM spendgate.charge r WHERE r.id = c.refund_of) END"
+    "(SELECT r.nonce FROM spendgate.charge r WHERE r.id = c.refund_of) END, c.usage, c.price_id"
 #define PG_CHARGE_FROM \
     "FROM spendgate.charge c LEFT JOIN spendgate.hold h ON h.id = c.hold_id AND c.hold_id <> 0 "
 #define PG_ACCOUNT_COLUMNS                                                                   \
@@ -321,6 +324,13 @@ enum status postgres_clerk_subjects(struct store_backend *backend, int64_t befor
 enum status postgres_clerk_keys(struct store_backend *backend, const char *subject,
                                 bool (*visit)(void *context, const char *name), void *context,
                                 struct error *err);
+enum status postgres_price_find(struct store_backend *backend, const struct price_query *query,
+                                struct price_version *out, size_t *count, struct error *err);
+enum status postgres_price_write(struct store_backend *backend, const struct price_version *version,
+                                 struct error *err);
+enum status postgres_prices(struct store_backend *backend, const struct price_filter *filter,
+                            bool (*visit)(void *context, const struct price_version *version),
+                            void *context, struct error *err);
 enum status postgres_pruned_until(struct store_backend *backend, int64_t *out, struct error *err);
 void postgres_after(struct store_backend *backend);
 enum status postgres_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,

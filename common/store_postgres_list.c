@@ -228,6 +228,9 @@ static const char *const scan_sql[] = {
                    "LEFT JOIN spendgate.charge c ON c.id = h.charge_id AND h.charge_id <> 0 "
                    "ORDER BY h.id",
     [SCAN_CREDITS] = "SELECT 0 FROM spendgate.credit",
+    [SCAN_PRICED] = "SELECT c.id, c.amount_nanos, c.price_id, c.usage, p.rates FROM "
+                    "spendgate.charge c LEFT JOIN spendgate.price p ON p.id = c.price_id "
+                    "WHERE c.price_id <> 0 ORDER BY c.id",
     [SCAN_CONTRADICTIONS] =
         "SELECT 'I7', 'chain ' || n.id || ': its payer ' || n.payer_id || ' is not one of its "
         "accounts' FROM spendgate.chain n WHERE NOT EXISTS (SELECT 1 FROM spendgate.chain_account "
@@ -323,6 +326,13 @@ read_scan_row(const PGresult *r, enum scan_kind kind, struct scan_row *out)
     case SCAN_HOLDS:
         return read_scan_hold(r, &out->hold);
     case SCAN_CREDITS:
+        return true;
+    case SCAN_PRICED:
+        out->charge.charge.id = pg_get_int(r, 0, 0);
+        out->charge.charge.amount_nanos = pg_get_int(r, 0, 1);
+        out->charge.charge.price_id = pg_get_int(r, 0, 2);
+        out->usage = PQgetvalue(r, 0, 3);
+        out->rates = pg_is_null(r, 0, 4) ? NULL : PQgetvalue(r, 0, 4);
         return true;
     case SCAN_CONTRADICTIONS:
         out->invariant = PQgetvalue(r, 0, 0);

@@ -166,6 +166,20 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                           "WHERE c.id = (SELECT t.charge_id FROM spendgate.charge_hold_text t "
                           "WHERE t.hold_text = $1)",
                           "read a charge", false },
+    [PG_PRICE_FIND] = { "SELECT p.id, p.provider, p.model, p.from_us, p.source, p.rates "
+                        "FROM spendgate.price p WHERE p.model = $1 AND ($2::text IS NULL OR "
+                        "p.provider = $2) AND p.from_us = coalesce((SELECT max(q.from_us) FROM "
+                        "spendgate.price q WHERE q.model = p.model AND q.provider = p.provider AND "
+                        "q.from_us <= coalesce((SELECT h.placed_us FROM spendgate.hold h WHERE "
+                        "h.id = $3 AND h.nonce = $4), $5)), (SELECT min(q.from_us) FROM "
+                        "spendgate.price q WHERE q.model = p.model AND q.provider = p.provider AND "
+                        "q.from_us <= $5)) ORDER BY p.provider LIMIT 2",
+                        "read a price", false },
+    [PG_PRICE_LOCK] = { "SELECT pg_advisory_xact_lock(hashtextextended('spendgate.price', 0))",
+                        "lock the prices", false },
+    [PG_PRICE_INSERT] = { "INSERT INTO spendgate.price (provider, model, from_us, source, rates) "
+                          "VALUES ($1, $2, $3, $4, $5)",
+                          "write a price", false },
     [PG_VERIFICATION] = { "SELECT value FROM spendgate.counter WHERE name = 'verification'",
                           "read the verification counter", false },
     [PG_VERIFICATION_NEXT] = { "UPDATE spendgate.counter SET value = value + 1 "
@@ -209,8 +223,9 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                          "write a hold", false },
     [PG_CHARGE_INSERT] = { "INSERT INTO spendgate.charge (id, nonce, kind, chain_id, "
                            "amount_nanos, at_us, created_us, occurred_us, hold_id, refund_of, "
-                           "hold_text, model, route, tags, token, note, metadata) VALUES ($1, $2, "
-                           "$3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+                           "hold_text, model, route, tags, token, note, metadata, usage, price_id) "
+                           "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
+                           "$15, $16, $17, $18, $19)",
                            "record a charge", false },
     [PG_CHARGE_HOLD_TEXT] = { "INSERT INTO spendgate.charge_hold_text (hold_text, charge_id) "
                               "VALUES ($1, $2)",
@@ -378,6 +393,7 @@ pg_read_charge(const PGresult *r, int row, struct charge_row *out)
     out->hold_number = pg_get_int(r, row, 8);
     c->refund_of = pg_get_int(r, row, 9);
     c->refund_of_nonce = (uint64_t)pg_get_int(r, row, 20);
+    c->price_id = pg_get_int(r, row, 22);
     if (!pg_get_text(r, row, 10, c->hold_id, sizeof(c->hold_id)))
         return false;
     if (out->hold_number != 0 && !pg_is_null(r, row, 11))
@@ -389,7 +405,8 @@ pg_read_charge(const PGresult *r, int row, struct charge_row *out)
            pg_get_text(r, row, 16, c->tags, sizeof(c->tags)) &&
            pg_get_text(r, row, 17, c->token, sizeof(c->token)) &&
            pg_get_text(r, row, 18, c->note, sizeof(c->note)) &&
-           pg_get_text(r, row, 19, c->metadata, sizeof(c->metadata));
+           pg_get_text(r, row, 19, c->metadata, sizeof(c->metadata)) &&
+           pg_get_text(r, row, 21, c->usage, sizeof(c->usage));
 }
 
 /* ---- accounts ------------------------------------------------------------------------------- */

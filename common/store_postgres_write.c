@@ -329,6 +329,8 @@ postgres_charge_write(struct store_backend *backend, struct charge_row *row, str
     pg_optional(&p, c->token);
     pg_optional(&p, c->note);
     pg_optional(&p, c->metadata);
+    pg_optional(&p, c->usage);
+    pg_int(&p, c->price_id);
     status = queue_write(s, PG_CHARGE_INSERT, &p, err);
     if (status == STATUS_OK && unknown_hold != NULL) {
         pg_string(&once, unknown_hold);

@@ -18,9 +18,11 @@ describe_charge(const struct spend *spend, struct charge *charge, struct error *
         !change_copy_text(charge->tags, sizeof(charge->tags), spend->tags) ||
         !change_copy_text(charge->token, sizeof(charge->token), spend->token) ||
         !change_copy_text(charge->metadata, sizeof(charge->metadata), spend->metadata) ||
+        !change_copy_text(charge->usage, sizeof(charge->usage), spend->usage) ||
         (spend->route != NULL && !text_copy(charge->route, sizeof(charge->route), spend->route)))
         return error_set(err, STATUS_INVALID, "store: a text of the charge is too long");
     charge->occurred_us = spend->occurred_us;
+    charge->price_id = spend->price_id;
     return STATUS_OK;
 }
 

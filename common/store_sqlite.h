@@ -38,7 +38,7 @@
     "(SELECT substr(a.name, 5) FROM chain_account m JOIN account a ON a.id = m.account_id "      \
     "WHERE m.chain_id = c.chain_id AND m.position = 0 AND m.roles & 1), "                        \
     "c.model, c.route, c.tags, c.token, c.note, c.metadata, "                                    \
-    "(SELECT r.nonce FROM charge r WHERE r.id = c.refund_of)"
+    "(SELECT r.nonce FROM charge r WHERE r.id = c.refund_of), c.usage, c.price_id"
 #define CHARGE_FROM "FROM charge c LEFT JOIN hold h ON h.id = c.hold_id "
 
 /* How many columns each of these has. */
@@ -99,6 +99,8 @@ enum statement {
     SQL_CLERK_NOTE_WRITE,
     SQL_CLERK_SUBJECTS,
     SQL_CLERK_KEYS,
+    SQL_PRICE_FIND,
+    SQL_PRICE_INSERT,
     SQL_COUNT
 };
 
@@ -273,6 +275,18 @@ enum status sqlite_idempotency_write(struct store_backend *backend, const char *
                                      struct error *err) MUST_CHECK;
 enum status sqlite_event_write(struct store_backend *backend, const struct event_row *event,
                                struct error *err) MUST_CHECK;
+
+/* ---- store_sqlite_price.c ------------------------------------------------------------------- */
+
+/* Of struct store_ops: store_backend.h has the contracts. */
+enum status sqlite_price_find(struct store_backend *backend, const struct price_query *query,
+                              struct price_version *out, size_t *count,
+                              struct error *err) MUST_CHECK;
+enum status sqlite_price_write(struct store_backend *backend, const struct price_version *version,
+                               struct error *err) MUST_CHECK;
+enum status sqlite_prices(struct store_backend *backend, const struct price_filter *filter,
+                          bool (*visit)(void *context, const struct price_version *version),
+                          void *context, struct error *err) MUST_CHECK;
 
 /* ---- store_sqlite_list.c -------------------------------------------------------------------- */
 

@@ -227,6 +227,8 @@ static const char *const scan_sql[] = {
     [SCAN_HOLDS] = "SELECT " HOLD_COLUMNS ", c.amount_nanos FROM hold h "
                    "LEFT JOIN charge c ON c.id = h.charge_id ORDER BY h.id",
     [SCAN_CREDITS] = "SELECT 0 FROM credit",
+    [SCAN_PRICED] = "SELECT c.id, c.amount_nanos, c.price_id, c.usage, p.rates FROM charge c "
+                    "LEFT JOIN price p ON p.id = c.price_id WHERE c.price_id <> 0 ORDER BY c.id",
     [SCAN_CONTRADICTIONS] =
         "SELECT 'I7', 'chain ' || n.id || ': its payer ' || n.payer_id || ' is not one of its "
         "accounts' "
@@ -320,6 +322,13 @@ read_scan_row(sqlite3_stmt *stmt, enum scan_kind kind, struct scan_row *out)
     case SCAN_HOLDS:
         return read_scan_hold(stmt, &out->hold);
     case SCAN_CREDITS:
+        return true;
+    case SCAN_PRICED:
+        out->charge.charge.id = sqlite3_column_int64(stmt, 0);
+        out->charge.charge.amount_nanos = sqlite3_column_int64(stmt, 1);
+        out->charge.charge.price_id = sqlite3_column_int64(stmt, 2);
+        out->usage = (const char *)sqlite3_column_text(stmt, 3);
+        out->rates = (const char *)sqlite3_column_text(stmt, 4);
         return true;
     case SCAN_CONTRADICTIONS:
         out->invariant = (const char *)sqlite3_column_text(stmt, 0);

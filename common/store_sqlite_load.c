@@ -103,6 +103,7 @@ sqlite_read_charge(sqlite3_stmt *stmt, struct charge_row *out)
     out->hold_number = sqlite3_column_int64(stmt, 8);
     c->refund_of = sqlite3_column_int64(stmt, 9);
     c->refund_of_nonce = (uint64_t)sqlite3_column_int64(stmt, 20);
+    c->price_id = sqlite3_column_int64(stmt, 22);
     if (!sqlite_text(stmt, 10, c->hold_id, sizeof(c->hold_id)))
         return false;
     if (out->hold_number != 0 && sqlite3_column_type(stmt, 11) != SQLITE_NULL)
@@ -115,7 +116,8 @@ sqlite_read_charge(sqlite3_stmt *stmt, struct charge_row *out)
            sqlite_text(stmt, 16, c->tags, sizeof(c->tags)) &&
            sqlite_text(stmt, 17, c->token, sizeof(c->token)) &&
            sqlite_text(stmt, 18, c->note, sizeof(c->note)) &&
-           sqlite_text(stmt, 19, c->metadata, sizeof(c->metadata));
+           sqlite_text(stmt, 19, c->metadata, sizeof(c->metadata)) &&
+           sqlite_text(stmt, 21, c->usage, sizeof(c->usage));
 }
 
 static enum status

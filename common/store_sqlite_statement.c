@@ -83,6 +83,16 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_EXPIRED] = "SELECT id, nonce FROM hold WHERE state = 0 AND expires_us <= ?1 "
                     "ORDER BY expires_us LIMIT ?2",
     [SQL_UNKNOWN_HOLD] = "SELECT " CHARGE_COLUMNS " " CHARGE_FROM "WHERE c.hold_text = ?1",
+    [SQL_PRICE_FIND] =
+        "SELECT p.id, p.provider, p.model, p.from_us, p.source, p.rates FROM price p "
+        "WHERE p.model = ?1 AND (?2 IS NULL OR p.provider = ?2) AND p.from_us = coalesce("
+        "(SELECT max(q.from_us) FROM price q WHERE q.model = p.model AND q.provider = p.provider "
+        "AND q.from_us <= coalesce((SELECT h.placed_us FROM hold h WHERE h.id = ?3 "
+        "AND h.nonce = ?4), ?5)), "
+        "(SELECT min(q.from_us) FROM price q WHERE q.model = p.model AND q.provider = p.provider "
+        "AND q.from_us <= ?5)) ORDER BY p.provider LIMIT 2",
+    [SQL_PRICE_INSERT] =
+        "INSERT INTO price (provider, model, from_us, source, rates) VALUES (?1, ?2, ?3, ?4, ?5)",
     [SQL_VERIFICATION] = "SELECT value FROM counter WHERE name = 'verification'",
     [SQL_VERIFICATION_NEXT] = "UPDATE counter SET value = value + 1 WHERE name = 'verification' "
                               "RETURNING value",
@@ -115,8 +125,9 @@ static const char *const statement_sql[SQL_COUNT] = {
         "WHERE id = ?1",
     [SQL_CHARGE_INSERT] =
         "INSERT INTO charge (nonce, kind, chain_id, amount_nanos, at_us, created_us, occurred_us, "
-        "hold_id, refund_of, hold_text, model, route, tags, token, note, metadata) "
-        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+        "hold_id, refund_of, hold_text, model, route, tags, token, note, metadata, usage, "
+        "price_id) "
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     [SQL_CREDIT_ADD] = "UPDATE budget SET credits_nanos = credits_nanos + ?2 WHERE id = ?1",
     [SQL_CREDIT_INSERT] =
         "INSERT INTO credit (budget_id, amount_nanos, from_us, until_us, created_us, "

@@ -207,6 +207,8 @@ sqlite_charge_write(struct store_backend *backend, struct charge_row *row, struc
     sqlite_bind_optional(stmt, 14, c->token);
     sqlite_bind_optional(stmt, 15, c->note);
     sqlite_bind_optional(stmt, 16, c->metadata);
+    sqlite_bind_optional(stmt, 17, c->usage);
+    sqlite3_bind_int64(stmt, 18, c->price_id);
     status = sqlite_run(s, stmt, "record a charge", err);
     if (status == STATUS_OK)
         c->id = sqlite3_last_insert_rowid(s->db);

@@ -10,11 +10,13 @@
 #include <string.h>
 
 #include "common/buf.h"
+#include "common/json.h"
 
 #include "common/banned.h"
 
 #define NONE SIZE_MAX
 #define TEXT_SIZE 512
+#define PRICE_SLOTS 64
 
 struct seen_account {
     int64_t id;
@@ -50,12 +52,20 @@ struct vector {
     size_t count, capacity, size;
 };
 
+/* A price version that was read, so that not every charge reads it again. */
+struct seen_price {
+    int64_t id;
+    bool readable;
+    struct price price;
+};
+
 struct verify {
     void (*report)(void *context, const char *invariant, const char *text);
     void *context;
     struct verify_summary *summary;
     bool no_memory;
     int64_t pruned_until_us;
+    struct seen_price *prices;                               /* PRICE_SLOTS of them */
     struct vector accounts, lines, periods, chains, members; /* members: size_t, index of account */
 };
 
@@ -404,6 +414,63 @@ count_credit(void *context, const struct scan_row *row)
     return true;
 }
 
+static const struct price *
+price_of(struct verify *v, int64_t id, const char *rates)
+{
+    struct seen_price *seen = &v->prices[(uint64_t)id % PRICE_SLOTS];
+
+    if (seen->id != id) {
+        seen->id = id;
+        seen->readable = price_parse_text(rates, strlen(rates), &seen->price, NULL) == STATUS_OK;
+    }
+    return seen->readable ? &seen->price : NULL;
+}
+
+static bool
+usage_of(const char *text, struct usage *out)
+{
+    struct json *json = NULL;
+    bool ok = text != NULL && json_parse(text, strlen(text), &json, NULL) == STATUS_OK &&
+              usage_read(json, out, NULL) == STATUS_OK;
+
+    json_free(json);
+    return ok;
+}
+
+/* What a charge cost follows from what is kept with it. */
+static bool
+recompute_charge(void *context, const struct scan_row *row)
+{
+    struct verify *v = context;
+    const struct charge *c = &row->charge.charge;
+    const struct price *price = row->rates != NULL ? price_of(v, c->price_id, row->rates) : NULL;
+    struct usage usage;
+    int64_t nanos = -1;
+    char storage[TEXT_SIZE];
+    struct buf text;
+
+    v->summary->priced++;
+    buf_init(&text, storage, sizeof(storage));
+    buf_add_format(&text, "charge %" PRId64 ": ", c->id);
+    if (row->rates == NULL)
+        buf_add_format(&text, "its price version %" PRId64 " is missing", c->price_id);
+    else if (price == NULL)
+        buf_add_format(&text, "its price version %" PRId64 " cannot be read", c->price_id);
+    else if (!usage_of(row->usage, &usage))
+        buf_add(&text, "its usage cannot be read");
+    else if (usage_cost(&usage, price, &nanos, NULL) != STATUS_OK)
+        buf_add_format(&text, "price version %" PRId64 " does not price its usage", c->price_id);
+    else if (nanos != c->amount_nanos)
+        buf_add_format(&text,
+                       "charged %" PRId64 " nanos, its usage costs %" PRId64
+                       " by price version %" PRId64,
+                       c->amount_nanos, nanos, c->price_id);
+    else
+        return true;
+    difference(v, "I8", &text);
+    return true;
+}
+
 static bool
 tell_contradiction(void *context, const struct scan_row *row)
 {
@@ -452,22 +519,30 @@ store_verify_rows(const struct store_ops *ops, struct store_backend *backend,
         enum scan_kind kind;
         bool (*visit)(void *context, const struct scan_row *row);
     } passes[] = {
-        { SCAN_ACCOUNTS, see_account }, { SCAN_LINES, see_line },
-        { SCAN_PERIODS, see_period },   { SCAN_CHAINS, see_chain },
-        { SCAN_CHARGES, count_charge }, { SCAN_HOLDS, count_hold },
-        { SCAN_CREDITS, count_credit }, { SCAN_CONTRADICTIONS, tell_contradiction },
+        { SCAN_ACCOUNTS, see_account },
+        { SCAN_LINES, see_line },
+        { SCAN_PERIODS, see_period },
+        { SCAN_CHAINS, see_chain },
+        { SCAN_CHARGES, count_charge },
+        { SCAN_HOLDS, count_hold },
+        { SCAN_CREDITS, count_credit },
+        { SCAN_PRICED, recompute_charge },
+        { SCAN_CONTRADICTIONS, tell_contradiction },
     };
     struct verify v = {
         .report = report,
         .context = context,
         .summary = out,
+        .prices = calloc(PRICE_SLOTS, sizeof(*v.prices)),
         .accounts = { .size = sizeof(struct seen_account) },
         .lines = { .size = sizeof(struct seen_line) },
         .periods = { .size = sizeof(struct seen_period) },
         .chains = { .size = sizeof(struct seen_chain) },
         .members = { .size = sizeof(size_t) },
     };
-    enum status status = ops->pruned_until(backend, &v.pruned_until_us, err);
+    enum status status = v.prices != NULL
+                             ? ops->pruned_until(backend, &v.pruned_until_us, err)
+                             : error_set(err, STATUS_NO_MEMORY, "store: out of memory");
 
     for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]) && status == STATUS_OK; i++) {
         status = ops->scan(backend, passes[i].kind, passes[i].visit, &v, err);
@@ -476,6 +551,7 @@ store_verify_rows(const struct store_ops *ops, struct store_backend *backend,
     }
     if (status == STATUS_OK)
         compare(&v);
+    free(v.prices);
     free(v.accounts.items);
     free(v.lines.items);
     free(v.periods.items);

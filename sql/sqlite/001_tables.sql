@@ -171,6 +171,7 @@ CREATE TABLE admission (
     expires_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Versions are never edited: what a charge says it was priced by stays what it was.
 CREATE TABLE price (
     id INTEGER PRIMARY KEY,
     provider TEXT NOT NULL,
@@ -178,5 +179,5 @@ CREATE TABLE price (
     from_us INTEGER NOT NULL,
     rates TEXT NOT NULL, -- JSON: what a token of each kind costs
     source TEXT NOT NULL,
-    UNIQUE (provider, model, from_us)
+    UNIQUE (model, provider, from_us)
 ) STRICT;
