@@ -54,6 +54,9 @@ const struct option_text option_texts[OPTION_COUNT] = {
     [OPTION_KEY_FILE] = { "key-file", "FILE", "a credential for a request that is allowed" },
     [OPTION_FOLDER] = { "folder", "FOLDER",
                         "the folder whose files --url serves; trial pages go there meanwhile" },
+    [OPTION_PROVIDER] = { "provider", "NAME", "only this provider" },
+    [OPTION_HISTORY] = { "history", NULL, "every version, also those of the past and the future" },
+    [OPTION_DRY_RUN] = { "dry-run", NULL, "tell what would be done, and do nothing" },
     [OPTION_USER] = { "user", "USER", "whom the servers run as (run as root: www-data)" },
 };
 
@@ -124,6 +127,13 @@ const struct command commands[] = {
     { "charge", "refund", "CHARGE_ID [USD]", 1, 2, CHANGE, NEED_STORE, run_charge_refund,
       "take back a charge, or a part of it",
       "A correcting row in the charge's own periods; without USD, all that is left of it." },
+    { "price", "import", "FILE", 1, 1, CHANGE | WITH(FROM) | WITH(DRY_RUN), NEED_NEW_STORE,
+      run_price_import, "read prices of models: our CSV, or LiteLLM's JSON file",
+      "FILE may be - for standard input. A price that changed is a new version, from --from (now) "
+      "on; what\n"
+      "is the same changes nothing. Tells what was left out, and why." },
+    { "price", "list", "", 0, 0, WITH(JSON) | WITH(MODEL) | WITH(PROVIDER) | WITH(HISTORY),
+      NEED_STORE, run_price_list, "list the prices in force", NULL },
     { "report", NULL, "", 0, 0,
       WITH(BY) | WITH(FROM) | WITH(TO) | WITH(LIMIT) | WITH(JSON) | WITH(CSV), NEED_STORE,
       run_report, "sum up what was spent (since the first of the month, UTC)",

@@ -51,6 +51,9 @@ enum option_name {
     OPTION_URL,
     OPTION_KEY_FILE,
     OPTION_FOLDER,
+    OPTION_PROVIDER,
+    OPTION_HISTORY,
+    OPTION_DRY_RUN,
     OPTION_COUNT
 };
 #define WITH(name) (UINT64_C(1) << OPTION_##name)
@@ -167,6 +170,8 @@ int run_hold_list(struct admin *admin);
 int run_hold_void(struct admin *admin);
 int run_charge_list(struct admin *admin);
 int run_charge_refund(struct admin *admin);
+int run_price_import(struct admin *admin);
+int run_price_list(struct admin *admin);
 int run_report(struct admin *admin);
 int run_doctor(struct admin *admin);
 int run_verify(struct admin *admin);

@@ -360,13 +360,32 @@ record_item(struct spool *spool, struct item *item, struct error *err)
     return status;
 }
 
+/* Before the store is locked for the round. */
+static enum status
+price_round(struct spool *spool, struct error *err)
+{
+    int64_t max_charge_nanos = spool->admin->settings->max_charge_nanos;
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; status == STATUS_OK && i < spool->item_count; i++) {
+        struct item *item = &spool->items[i];
+
+        if (!refused(&item->refusal))
+            status = spend_price(spool->admin->store, &item->spooled.post, max_charge_nanos,
+                                 spool->admin->now_us, &item->refusal, err);
+    }
+    return status;
+}
+
 /* All in one transaction; after an error none of them is recorded. */
 static enum status
 record_round(struct spool *spool, struct error *err)
 {
     struct error end_err;
-    enum status status = store_batch_begin(spool->admin->store, err), end;
+    enum status status = price_round(spool, err), end;
 
+    if (status == STATUS_OK)
+        status = store_batch_begin(spool->admin->store, err);
     if (status != STATUS_OK)
         return status;
     for (size_t i = 0; status == STATUS_OK && i < spool->item_count; i++) {

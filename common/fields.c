@@ -208,28 +208,37 @@ fields_number(const struct fields *fields, const char *name, int64_t min, int64_
     return number;
 }
 
+const struct json *
+fields_json(const struct fields *fields, const char *name, struct json **owned,
+            struct refusal *refusal)
+{
+    const struct json *value = json_field(fields, name);
+    const char *text = form_value(&fields->form, name);
+
+    *owned = NULL;
+    if (value == NULL && text == NULL)
+        return NULL;
+    if (value == NULL) {
+        if (json_parse(text, strlen(text), owned, NULL) != STATUS_OK)
+            *owned = NULL;
+        value = *owned;
+    }
+    if (json_type(value) == JSON_OBJECT)
+        return value;
+    refuse(refusal, name, "has to be a JSON object");
+    return NULL;
+}
+
 void
 fields_object(const struct fields *fields, const char *name, struct buf *out,
               struct refusal *refusal)
 {
-    const struct json *value = json_field(fields, name);
-    const char *text = form_value(&fields->form, name);
-    struct json *owned = NULL;
+    struct json *owned;
+    const struct json *value = fields_json(fields, name, &owned, refusal);
 
-    if (value == NULL && text == NULL)
-        return;
-    if (value == NULL) {
-        if (json_parse(text, strlen(text), &owned, NULL) != STATUS_OK) {
-            refuse(refusal, name, "has to be a JSON object");
-            return;
-        }
-        value = owned;
-    }
-    if (json_type(value) != JSON_OBJECT)
-        refuse(refusal, name, "has to be a JSON object");
-    else if (out != NULL)
+    if (value != NULL)
         json_write(value, out);
-    if (out != NULL && buf_failed(out))
+    if (buf_failed(out))
         refusal_set(refusal, 400, "invalid_field", "%s: longer than %zu bytes as compact JSON",
                     name, out->size - 1);
     json_free(owned);

@@ -57,8 +57,11 @@ int64_t fields_time(const struct fields *fields, const char *name, struct refusa
 /* A whole number min..max; `fallback` when it is not there. */
 int64_t fields_number(const struct fields *fields, const char *name, int64_t min, int64_t max,
                       int64_t fallback, struct refusal *refusal);
-/* Append the canonical text of a JSON object (in a form: of JSON text); nothing when it is not
- * there. `out` NULL: check only. */
+/* A JSON object (in a form: JSON text); NULL when it is not there. It is valid as long as `fields`
+ * and `*owned`, which the caller frees with json_free, are. */
+const struct json *fields_json(const struct fields *fields, const char *name, struct json **owned,
+                               struct refusal *refusal);
+/* Append the canonical text of a JSON object; nothing when it is not there. */
 void fields_object(const struct fields *fields, const char *name, struct buf *out,
                    struct refusal *refusal);
 /* Append tags, comma separated: an array of texts, or one text that is comma separated already. */

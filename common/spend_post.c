@@ -7,10 +7,11 @@
 
 #include "common/banned.h"
 
-static const char *const spend_names[] = {
-    "hold_id", "subject",  "key_id", "cost_usd", "cost_cents", "usage",       "idempotency_key",
-    "model",   "provider", "route",  "tags",     "metadata",   "occurred_at", NULL
-};
+static const char *const spend_names[] = { "hold_id",         "subject",      "key_id",
+                                           "cost_usd",        "cost_cents",   "usage",
+                                           "idempotency_key", "model",        "provider",
+                                           "route",           "tags",         "metadata",
+                                           "occurred_at",     "service_tier", NULL };
 
 /* ---- reading a post ------------------------------------------------------------------------- */
 
@@ -41,20 +42,6 @@ parse_cost(const struct fields *fields, const char *name, bool cents, int64_t ma
     return nanos;
 }
 
-/* A usage is priced from the price table, which has no price for any model yet. */
-static void
-refuse_usage(const struct fields *fields, struct refusal *refusal)
-{
-    char model[TEXT_FIELD_SIZE];
-
-    fields_object(fields, "usage", NULL, refusal);
-    fields_copy(fields, "model", model, sizeof(model), refusal);
-    if (model[0] == '\0')
-        refusal_set(refusal, 400, "missing_field", "model: is needed to price a usage");
-    refusal_set(refusal, 422, "unknown_model",
-                "usage: the price table has no price for model %s; post cost_usd instead", model);
-}
-
 static void
 read_cost(const struct fields *fields, int64_t max_nanos, struct spend_post *out,
           struct refusal *refusal)
@@ -72,8 +59,11 @@ read_cost(const struct fields *fields, int64_t max_nanos, struct spend_post *out
     else if (given > 1)
         refusal_set(refusal, 400, "invalid_field",
                     "cost_usd: only one of cost_usd, cost_cents and usage can be given");
-    else if (usage)
-        refuse_usage(fields, refusal);
+    out->by_usage = usage;
+    if (refused(refusal))
+        return;
+    if (usage)
+        usage_post_read(fields, &out->usage, refusal);
     else
         out->cost_nanos =
             parse_cost(fields, usd ? "cost_usd" : "cost_cents", cents, max_nanos, refusal);
@@ -116,6 +106,7 @@ read_details(const struct fields *fields, struct spend_post *out, struct refusal
 
     fields_copy(fields, "model", out->model, sizeof(out->model), refusal);
     fields_copy(fields, "provider", provider, sizeof(provider), refusal);
+    (void)fields_text(fields, "service_tier", refusal);
     fields_copy(fields, "route", out->route, sizeof(out->route), refusal);
     out->occurred_us = fields_time(fields, "occurred_at", refusal);
     buf_init(&text, out->tags, sizeof(out->tags));
@@ -125,12 +116,30 @@ read_details(const struct fields *fields, struct spend_post *out, struct refusal
 }
 
 static void
+write_usage(const struct usage *usage, char out[USAGE_TEXT_SIZE])
+{
+    struct buf text;
+
+    buf_init(&text, out, USAGE_TEXT_SIZE);
+    usage_write(usage, &text);
+}
+
+static void
 take_fingerprint(struct spend_post *post)
 {
     struct fingerprint fingerprint;
+    char usage_text[USAGE_TEXT_SIZE];
 
     fingerprint_init(&fingerprint, "POST /v1/spend");
-    fingerprint_add_int(&fingerprint, "cost_nanos", post->cost_nanos);
+    if (post->by_usage) {
+        /* Its price may change until the post is repeated, so its cost is no part of what it is. */
+        write_usage(&post->usage.usage, usage_text);
+        fingerprint_add(&fingerprint, "usage", usage_text);
+        fingerprint_add(&fingerprint, "model", post->usage.model);
+        fingerprint_add(&fingerprint, "provider", post->usage.provider);
+    } else {
+        fingerprint_add_int(&fingerprint, "cost_nanos", post->cost_nanos);
+    }
     fingerprint_add(&fingerprint, "hold_id", post->hold_id);
     /* Of the post of a hold only the cost is compared. */
     if (post->hold_id[0] == '\0') {
@@ -190,11 +199,28 @@ text_or_null(const char *text)
 }
 
 enum status
+spend_price(struct store *store, struct spend_post *post, int64_t max_charge_nanos, int64_t now_us,
+            struct refusal *refusal, struct error *err)
+{
+    struct price_version version;
+    enum status status;
+
+    if (!post->by_usage)
+        return STATUS_OK;
+    status = usage_post_price(store, &post->usage, text_or_null(post->hold_id), max_charge_nanos,
+                              now_us, &version, &post->cost_nanos, refusal, err);
+    if (status == STATUS_OK && !refused(refusal))
+        post->price_id = version.id;
+    return status;
+}
+
+enum status
 spend_record(struct store *store, const struct spend_post *post, const char *token,
              const struct idempotency *idempotency, int64_t now_us, struct result *result,
              struct buf *reply, struct refusal *refusal, struct error *err)
 {
     const struct reply_writer writer = { .write = write_reply };
+    char usage[USAGE_TEXT_SIZE] = "";
     const struct spend spend = {
         .hold_id = text_or_null(post->hold_id),
         .subject = text_or_null(post->subject),
@@ -206,10 +232,14 @@ spend_record(struct store *store, const struct spend_post *post, const char *tok
         .tags = text_or_null(post->tags),
         .metadata = text_or_null(post->metadata),
         .token = token,
+        .usage = usage,
+        .price_id = post->price_id,
     };
-    enum status status =
-        store_spend(store, &spend, idempotency, &writer, now_us, result, reply, err);
+    enum status status;
 
+    if (post->by_usage)
+        write_usage(&post->usage.usage, usage);
+    status = store_spend(store, &spend, idempotency, &writer, now_us, result, reply, err);
     if (status == STATUS_OVERFLOW) {
         refusal_set(refusal, 400, "invalid_cost", "cost_usd: %s", err->message);
         return STATUS_OK;

@@ -169,14 +169,73 @@ test_exactly_one_cost_is_needed(void)
 }
 
 static void
-test_usage_needs_a_model_that_has_a_price(void)
+test_usage_is_read_for_its_price(void)
 {
     parse_json("{\"subject\":\"u\",\"usage\":{\"input_tokens\":1}}");
     CHECK_REFUSED(400, "missing_field", "model: ");
     parse_json("{\"subject\":\"u\",\"usage\":5,\"model\":\"m\"}");
     CHECK_REFUSED(400, "invalid_field", "usage: has to be a JSON object");
-    parse_json("{\"subject\":\"u\",\"usage\":{\"input_tokens\":1},\"model\":\"m\"}");
-    CHECK_REFUSED(422, "unknown_model", "usage: the price table has no price for model m");
+    parse_json("{\"subject\":\"u\",\"usage\":{},\"model\":\"m\"}");
+    CHECK_REFUSED(422, "usage_inconsistent", "usage: neither OpenAI's");
+    parse_json("{\"subject\":\"u\",\"usage\":{\"prompt_tokens\":1,\"prompt_tokens_details\":"
+               "{\"cached_tokens\":2}},\"model\":\"m\"}");
+    CHECK_REFUSED(422, "usage_inconsistent", "usage: cached tokens exceed");
+    parse_json(
+        "{\"subject\":\"u\",\"usage\":{\"input_tokens\":7},\"model\":\"m\",\"provider\":\"x\","
+        "\"service_tier\":\"flex\"}");
+    CHECK_TAKEN();
+    CHECK_TRUE("by usage", post.by_usage);
+    CHECK_STRING("model", "m", post.usage.model);
+    CHECK_STRING("provider", "x", post.usage.provider);
+    CHECK_INT("tokens", 7, post.usage.usage.units[PRICE_INPUT]);
+    CHECK_INT("tier", PRICE_FLEX, post.usage.usage.tier);
+    parse_json("{\"subject\":\"u\",\"usage\":{\"input_tokens\":7},\"model\":\"m\","
+               "\"service_tier\":1}");
+    CHECK_REFUSED(400, "invalid_field", "service_tier: has to be a text");
+    parse_form("subject=u&model=m&usage=%7B%22prompt_tokens%22%3A7%7D");
+    CHECK_TAKEN();
+    CHECK_INT("of a form", 7, post.usage.usage.units[PRICE_INPUT]);
+    parse_form("subject=u&model=m&usage=7");
+    CHECK_REFUSED(400, "invalid_field", "usage: has to be a JSON object");
+}
+
+static void
+fingerprint_of(const char *text, uint8_t out[SHA256_BYTES])
+{
+    parse_json(text);
+    CHECK_TAKEN();
+    memcpy(out, post.fingerprint, SHA256_BYTES);
+}
+
+static void
+check_same_fingerprint(bool want, const char *one, const char *other)
+{
+    uint8_t a[SHA256_BYTES], b[SHA256_BYTES];
+
+    fingerprint_of(one, a);
+    fingerprint_of(other, b);
+    CHECK_INT(other, want, memcmp(a, b, sizeof(a)) == 0);
+}
+
+static void
+test_the_fingerprint_of_a_usage_is_what_was_used(void)
+{
+    static const char usage[] = "{\"subject\":\"u\",\"model\":\"m\",\"usage\":"
+                                "{\"prompt_tokens\":7,\"completion_tokens\":2}}";
+
+    check_same_fingerprint(true, usage,
+                           "{\"usage\":{\"completion_tokens\":2,\"prompt_tokens\":7,\"x\":1},"
+                           "\"model\":\"m\",\"subject\":\"u\"}");
+    check_same_fingerprint(false, usage,
+                           "{\"subject\":\"u\",\"model\":\"m\",\"usage\":"
+                           "{\"prompt_tokens\":7,\"completion_tokens\":3}}");
+    check_same_fingerprint(false, usage,
+                           "{\"subject\":\"u\",\"model\":\"n\",\"usage\":"
+                           "{\"prompt_tokens\":7,\"completion_tokens\":2}}");
+    check_same_fingerprint(false, usage,
+                           "{\"subject\":\"u\",\"model\":\"m\",\"service_tier\":\"flex\",\"usage\":"
+                           "{\"prompt_tokens\":7,\"completion_tokens\":2}}");
+    check_same_fingerprint(false, usage, "{\"subject\":\"u\",\"model\":\"m\",\"cost_usd\":0}");
 }
 
 static void
@@ -476,7 +535,8 @@ main(void)
         CHECK_TEST(test_cost_that_is_no_plain_decimal_is_invalid),
         CHECK_TEST(test_cost_above_the_largest_charge_is_invalid),
         CHECK_TEST(test_exactly_one_cost_is_needed),
-        CHECK_TEST(test_usage_needs_a_model_that_has_a_price),
+        CHECK_TEST(test_usage_is_read_for_its_price),
+        CHECK_TEST(test_the_fingerprint_of_a_usage_is_what_was_used),
         CHECK_TEST(test_somebody_has_to_pay),
         CHECK_TEST(test_names_that_cannot_be_accounts_are_unknown),
         CHECK_TEST(test_texts_have_a_longest_length),

@@ -11,6 +11,7 @@
 #include "tracker/health.h"
 #include "tracker/holds.h"
 #include "tracker/me.h"
+#include "tracker/quote.h"
 #include "tracker/spend.h"
 #include "tracker/token.h"
 #include "tracker/webhook.h"
@@ -38,6 +39,7 @@ static const struct call_route call_routes[] = {
     { "POST", "/v1/holds", TOKEN_POST, holds_place },
     { "POST", "/v1/holds/*/extend", TOKEN_POST, holds_extend },
     { "POST", "/v1/holds/*/void", TOKEN_POST, holds_void },
+    { "POST", "/v1/quote", TOKEN_POST, quote_post },
     { "POST", "/v1/charges/*/refund", TOKEN_ADMIN, charges_refund },
     { "GET", "/v1/accounts", TOKEN_READ, accounts_list },
     { "GET", "/v1/accounts/*", TOKEN_READ, accounts_get },

@@ -49,7 +49,10 @@ spend_post_one(struct call *call)
     if (store == NULL)
         goto out;
     buf_init(&reply, tracker->json, REPLY_SIZE);
-    if (record(call, store, &post, &idempotency, &result, &reply, &refusal, &err) != STATUS_OK)
+    if (spend_price(store, &post, tracker->settings->max_charge_nanos, call->now_us, &refusal,
+                    &err) != STATUS_OK ||
+        (!refused(&refusal) &&
+         record(call, store, &post, &idempotency, &result, &reply, &refusal, &err) != STATUS_OK))
         call_store_failed(call, &err, &refusal);
     if (!refused(&refusal))
         call_reply(call, &result, &reply);
@@ -242,6 +245,25 @@ batch_record_one(struct call *call, struct store *store, struct batch *batch,
     return STATUS_OK;
 }
 
+/* Before the store is locked for the batch. */
+static void
+batch_price(struct call *call, struct store *store, struct batch *batch, struct refusal *refusal)
+{
+    int64_t max_charge_nanos = call->tracker->settings->max_charge_nanos;
+    enum status status = STATUS_OK;
+    struct error err;
+
+    for (size_t i = 0; status == STATUS_OK && i < batch->count; i++) {
+        struct batch_item *item = &batch->items[i];
+
+        if (!refused(&item->refusal))
+            status = spend_price(store, &item->post, max_charge_nanos, call->now_us, &item->refusal,
+                                 &err);
+    }
+    if (status != STATUS_OK)
+        call_store_failed(call, &err, refusal);
+}
+
 /* All elements in one transaction. */
 static void
 batch_record(struct call *call, struct store *store, struct batch *batch, struct refusal *refusal)
@@ -297,6 +319,9 @@ spend_post_batch(struct call *call)
         goto out;
     store = call_store(call, &refusal);
     if (store == NULL)
+        goto out;
+    batch_price(call, store, &batch, &refusal);
+    if (refused(&refusal))
         goto out;
     answer_add_text(call->answer, "{\"results\":[");
     batch_record(call, store, &batch, &refusal);
