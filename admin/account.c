@@ -68,7 +68,8 @@ tightest_line(const struct ledger *ledger)
 }
 
 static void
-add_account_row(struct table *table, const struct ledger *ledger, int64_t now_us)
+add_account_row(struct table *table, const struct ledger *ledger, const struct clerk_note *note,
+                int64_t now_us)
 {
     const struct account *account = &ledger->accounts[0];
     int best = tightest_line(ledger);
@@ -80,6 +81,7 @@ add_account_row(struct table *table, const struct ledger *ledger, int64_t now_us
     if (best < 0) {
         for (int i = 0; i < 6; i++)
             table_add(table, "-");
+        table_add(table, human_text(note->title));
         return;
     }
     table_add(table, period_kind_name(ledger->lines[best].spec.kind));
@@ -88,14 +90,36 @@ add_account_row(struct table *table, const struct ledger *ledger, int64_t now_us
     table_add(table, human_money(ledger_limit(&ledger->lines[best]), text));
     table_add(table, human_money(ledger_remaining(&ledger->lines[best]), text));
     table_add(table, human_time(ledger->lines[best].period.end_us, text));
+    table_add(table, human_text(note->title));
 }
 
+/* What `clerk sync` noted of a key; nothing for any other account. */
+static enum status
+load_note(const struct admin *admin, const char *name, bool *noted, struct clerk_note *out,
+          struct error *err)
+{
+    memset(out, 0, sizeof(*out));
+    *noted = false;
+    if (account_kind_of(name) != ACCOUNT_KEY)
+        return STATUS_OK;
+    return store_clerk_note_get(admin->store, name, noted, out, err);
+}
+
+/* As the tracker writes it; a key also has what `clerk sync` noted (`note`, NULL for nothing). */
 static void
 add_account_json(const struct admin *admin, struct buf *json, const struct ledger *ledger,
-                 const char *parent)
+                 const char *parent, const struct clerk_note *note)
 {
     account_json_add(json, ledger, 0, parent,
                      policy_plan_named(&admin->settings->policy, ledger->accounts[0].plan));
+    if (note == NULL || buf_failed(json))
+        return;
+    json->length--; /* the closing brace */
+    buf_add(json, ",\"clerk\":{\"name\":");
+    buf_add_json_string(json, note->title);
+    buf_add(json, ",\"expires_at\":");
+    buf_add_json_time(json, note->expires_us);
+    buf_add(json, note->gone ? ",\"listed\":false}}" : ",\"listed\":true}}");
 }
 
 struct listing {
@@ -113,21 +137,25 @@ static int
 list_one(struct listing *listing, const char *name)
 {
     char parent[ACCOUNT_NAME_SIZE];
+    struct clerk_note note;
     struct error err = { 0 };
     struct buf json;
+    bool noted = false;
     enum status status = store_account_load(listing->admin->store, name, listing->admin->now_us,
                                             &listing->ledger, parent, &err);
 
     if (status == STATUS_NOT_FOUND)
         return DONE;
+    if (status == STATUS_OK)
+        status = load_note(listing->admin, name, &noted, &note, &err);
     if (status != STATUS_OK)
         return command_error(&err);
     if (!command_has(listing->admin, OPTION_JSON)) {
-        add_account_row(&listing->table, &listing->ledger, listing->admin->now_us);
+        add_account_row(&listing->table, &listing->ledger, &note, listing->admin->now_us);
         return DONE;
     }
     buf_init(&json, listing->json, sizeof(listing->json));
-    add_account_json(listing->admin, &json, &listing->ledger, parent);
+    add_account_json(listing->admin, &json, &listing->ledger, parent, noted ? &note : NULL);
     return print_json_item(&json, &listing->any) ? DONE : FAILED;
 }
 
@@ -155,8 +183,9 @@ list_pages(struct listing *listing)
 int
 run_account_list(struct admin *admin)
 {
-    static const char *const titles[] = { "ACCOUNT", "PLAN",   "STATE",      "PERIOD", ">SPENT",
-                                          ">HELD",   ">LIMIT", ">REMAINING", "RESETS", NULL };
+    static const char *const titles[] = { "ACCOUNT",    "NAME",   "PLAN",  "STATE",
+                                          "PERIOD",     ">SPENT", ">HELD", ">LIMIT",
+                                          ">REMAINING", "RESETS", NULL };
     struct listing *listing = calloc(1, sizeof(*listing));
     int code;
 
@@ -227,13 +256,27 @@ print_line(const char *title, const char *text)
 }
 
 static void
-print_account(const struct admin *admin, const struct ledger *ledger, const char *parent)
+print_note(const struct clerk_note *note)
+{
+    char text[HUMAN_SIZE];
+
+    print_line("Name", note->title);
+    print_line("At Clerk", note->gone             ? "not in its list of keys any more"
+                           : note->expires_us > 0 ? human_time(note->expires_us, text)
+                                                  : "never expires");
+}
+
+static void
+print_account(const struct admin *admin, const struct ledger *ledger, const char *parent,
+              const struct clerk_note *note)
 {
     const struct account *account = &ledger->accounts[0];
     const struct plan *plan = policy_plan_named(&admin->settings->policy, account->plan);
     char text[HUMAN_SIZE];
 
     print_line("Account", account->name);
+    if (note != NULL)
+        print_note(note);
     print_line("Kind", account_kind_name(account_kind_of(account->name)));
     print_line("State", state_text(account, admin->now_us, text));
     print_line("Plan", account->plan);
@@ -259,6 +302,8 @@ account_print(struct admin *admin, const char *name)
     struct ledger *ledger = calloc(1, sizeof(*ledger));
     char *storage = calloc(1, ACCOUNT_JSON_SIZE);
     char parent[ACCOUNT_NAME_SIZE];
+    struct clerk_note note;
+    bool noted = false;
     struct error err = { 0 };
     enum status status = STATUS_NO_MEMORY;
     int code = FAILED;
@@ -269,6 +314,8 @@ account_print(struct admin *admin, const char *name)
         goto out;
     }
     status = store_account_load(admin->store, name, admin->now_us, ledger, parent, &err);
+    if (status == STATUS_OK)
+        status = load_note(admin, name, &noted, &note, &err);
     if (status == STATUS_NOT_FOUND) {
         (void)command_fail("no account %s: see `spendgate account list'", name);
         goto out;
@@ -280,10 +327,10 @@ account_print(struct admin *admin, const char *name)
     code = DONE;
     if (command_has(admin, OPTION_JSON)) {
         buf_init(&json, storage, ACCOUNT_JSON_SIZE);
-        add_account_json(admin, &json, ledger, parent);
+        add_account_json(admin, &json, ledger, parent, noted ? &note : NULL);
         code = print_json(&json) ? DONE : FAILED;
     } else {
-        print_account(admin, ledger, parent);
+        print_account(admin, ledger, parent, noted ? &note : NULL);
     }
 out:
     free(storage);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "admin/command.h"
 #include "admin/output.h"
@@ -50,21 +51,36 @@ wait_until_noticed(void)
     (void)nanosleep(&time, NULL);
 }
 
-static int
-purge(const struct admin *admin)
+enum status
+command_host_cache(const struct admin *admin, struct host_cache **out, struct error *err)
 {
     const struct host_cache_options options = {
         .path = admin->settings->cache_path,
         .group = admin->settings->store_group,
         .negative_keep_us = admin->settings->clerk.negative_ttl_us,
     };
+    struct stat file;
+
+    *out = NULL;
+    if (lstat(options.path, &file) == 0) {
+        if (command_become_owner(options.path, err) != STATUS_OK)
+            return err->status;
+    } else if (geteuid() == 0) {
+        return STATUS_OK; /* root would make one that the servers cannot open */
+    }
+    return host_cache_open(&options, out, err);
+}
+
+static int
+purge(const struct admin *admin)
+{
     const struct clock clock = clock_system();
     struct host_cache *cache = NULL;
     struct error err = { 0 };
     int64_t rows = 0;
     int code = FAILED;
 
-    if (host_cache_open(&options, &cache, &err) != STATUS_OK ||
+    if (command_host_cache(admin, &cache, &err) != STATUS_OK ||
         host_cache_purge(cache, clock_boot_us(&clock), &rows, &err) != STATUS_OK) {
         (void)command_error(&err);
     } else {
@@ -79,14 +95,9 @@ int
 run_cache_purge(struct admin *admin)
 {
     const char *path = admin->settings->cache_path;
-    struct error err = { 0 };
     struct stat file;
 
-    /* It is not made here: root would make one that the servers cannot open. */
     if (lstat(path, &file) != 0 && (errno == ENOENT || errno == ENOTDIR))
         return print_missing(admin, path);
-    /* So that no file is left beside it that the servers cannot open. */
-    if (command_become_owner(path, &err) != STATUS_OK)
-        return command_error(&err);
     return purge(admin);
 }

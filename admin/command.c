@@ -158,6 +158,14 @@ const struct command commands[] = {
       "Idempotency keys, delivered events and the like; with --older-than also settled holds and "
       "past\n"
       "periods. Never a charge whose period is kept." },
+    { "clerk", "sync", "", 0, 0, WITH(NOTE) | WITH(JSON), NEED_STORE, run_clerk_sync,
+      "learn names and expiry of the known subjects' API keys, refuse what was revoked",
+      "Lists the keys of every subject at Clerk, within this host's quota, and waits where Clerk "
+      "asks "
+      "for it.\n"
+      "A key that was revoked there is revoked here; one that is not listed any more is verified "
+      "again at its\n"
+      "next request. What was broken off goes on where it stopped." },
     { "cache", "purge", "", 0, 0, WITH(JSON), NEED_SETTINGS, run_cache_purge,
       "forget what this host knows of credentials, so that Clerk is asked again",
       "Also its key set, and failed attempts. The quota of calls to Clerk is not given back. On "

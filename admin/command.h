@@ -129,6 +129,14 @@ enum status command_become_owner(const char *folder, struct error *err) MUST_CHE
  * command that needs no store to begin with may do this later, and it is closed for it. Returns an
  * exit code. */
 int command_open_store(struct admin *admin);
+/*
+ * What the servers of this host share (its quota of calls to Clerk, for one), as the owner of that
+ * file when root runs us. NULL when root runs us and there is no file. To be closed with
+ * host_cache_close. Errors: STATUS_IO, STATUS_NO_MEMORY, STATUS_OVERFLOW.
+ */
+struct host_cache;
+enum status command_host_cache(const struct admin *admin, struct host_cache **out,
+                               struct error *err) MUST_CHECK;
 /* The folder of the SQLite file in `url`; false when `url` is no SQLite store. */
 bool command_store_folder(const char *url, char out[FILE_PATH_SIZE]) MUST_CHECK;
 void command_store_options(const struct settings *settings, bool create, struct store_options *out);
@@ -179,5 +187,6 @@ int run_explain(struct admin *admin);
 int run_prune(struct admin *admin);
 int run_spool_replay(struct admin *admin);
 int run_cache_purge(struct admin *admin);
+int run_clerk_sync(struct admin *admin);
 
 #endif

@@ -15,6 +15,8 @@
 
 #include "common/banned.h"
 
+#define PROGRESS_COLUMNS 30
+
 const char *
 human_money(int64_t nanos, char out[HUMAN_SIZE])
 {
@@ -248,8 +250,8 @@ terminal_columns(void)
     return 80;
 }
 
-void
-print_bar(int64_t part, int64_t whole, size_t columns)
+static void
+write_bar(FILE *out, int64_t part, int64_t whole, size_t columns, bool fill)
 {
     const char *block = strcmp(nl_langinfo(CODESET), "UTF-8") == 0 ? "\xe2\x96\x88" : "#";
     size_t length = 0;
@@ -258,6 +260,34 @@ print_bar(int64_t part, int64_t whole, size_t columns)
         length = (size_t)((__int128)part * (int64_t)columns / whole);
     if (part > 0 && length == 0)
         length = 1; /* something is not nothing */
-    for (size_t i = 0; i < length && i < columns; i++)
-        (void)fputs(block, stdout);
+    for (size_t i = 0; i < columns; i++) {
+        if (i < length)
+            (void)fputs(block, out);
+        else if (fill)
+            (void)fputc(' ', out);
+    }
+}
+
+void
+print_bar(int64_t part, int64_t whole, size_t columns)
+{
+    write_bar(stdout, part, whole, columns, false);
+}
+
+void
+progress_show(int64_t part, int64_t whole, const char *text)
+{
+    if (isatty(STDERR_FILENO) != 1)
+        return;
+    (void)fputs("\r\033[K[", stderr);
+    write_bar(stderr, part, whole, PROGRESS_COLUMNS, true);
+    (void)fprintf(stderr, "] %" PRId64 "/%" PRId64 "  ", part, whole);
+    print_text(stderr, text);
+}
+
+void
+progress_clear(void)
+{
+    if (isatty(STDERR_FILENO) == 1)
+        (void)fputs("\r\033[K", stderr);
 }

@@ -58,4 +58,12 @@ size_t terminal_columns(void);
 /* A bar of `part` of `whole`, at most `columns` wide; blocks where the locale has UTF-8. */
 void print_bar(int64_t part, int64_t whole, size_t columns);
 
+/*
+ * How far long work is: a bar and `text` on the last line of the terminal behind standard error,
+ * written over by the next one. Nothing where that is no terminal. progress_clear takes it away,
+ * before anything else is printed and at the end.
+ */
+void progress_show(int64_t part, int64_t whole, const char *text);
+void progress_clear(void);
+
 #endif

@@ -14,8 +14,7 @@
 
 #include "common/banned.h"
 
-#define PATH_MAX_BYTES 256
-#define URL_MAX_BYTES 2048
+#define URL_MAX_BYTES 3072
 #define HEADER_MAX_BYTES (SECRET_BYTES_MAX + 64)
 #define BODY_FIRST_BYTES 16384
 #define BACKOFF_FIRST_US 100000
@@ -31,6 +30,7 @@ struct clerk_http {
     struct clock clock;
     struct clerk_quota *quota;
     char *body;
+    size_t body_max;
     size_t body_size;
     size_t body_length;
     int64_t retry_after_us; /* of the answer being read */
@@ -110,7 +110,7 @@ take_body(char *bytes, size_t one, size_t length, void *context)
     struct clerk_http *http = context;
 
     (void)one; /* always 1 */
-    if (length > CLERK_BODY_MAX - http->body_length ||
+    if (length > http->body_max - http->body_length ||
         !make_room(http, http->body_length + length + 1))
         return CURL_WRITEFUNC_ERROR;
     memcpy(http->body + http->body_length, bytes, length);
@@ -268,8 +268,9 @@ clerk_http_open(const struct clerk_http_options *options, struct clerk_http **ou
     http->connect_timeout_us = options->connect_timeout_us;
     http->clock = options->clock;
     http->quota = options->quota;
+    http->body_max = options->body_max > 0 ? options->body_max : CLERK_BODY_MAX;
     if (!clerk_url_allowed(options->api_url, &http->loopback) ||
-        !text_copy(http->api_url, sizeof(http->api_url) - PATH_MAX_BYTES, options->api_url)) {
+        !text_copy(http->api_url, sizeof(http->api_url) - CLERK_PATH_SIZE, options->api_url)) {
         status = error_set(err, STATUS_INVALID,
                            "clerk { api_url } must be https, or http to a loopback address");
         goto out;
@@ -377,11 +378,12 @@ outcome_of(int http_status)
 }
 
 static void
-describe(const struct clerk_answer *answer, CURLcode code, struct error *err)
+describe(const struct clerk_http *http, const struct clerk_answer *answer, CURLcode code,
+         struct error *err)
 {
     if (code == CURLE_WRITE_ERROR)
-        (void)error_set(err, STATUS_UNAVAILABLE, "Clerk: the answer is longer than %d bytes",
-                        CLERK_BODY_MAX);
+        (void)error_set(err, STATUS_UNAVAILABLE, "Clerk: the answer is longer than %zu bytes",
+                        http->body_max);
     else if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
         (void)error_set(err, STATUS_UNAVAILABLE,
                         "Clerk: its certificate is not valid here: check clerk { api_url }, this "
@@ -441,7 +443,7 @@ attempt(struct clerk_http *http, const struct clerk_call *call, int64_t left_us,
         out->retry_after_us = US_PER_SECOND;
     report(http, call, out);
     if (out->outcome != CLERK_ANSWERED)
-        describe(out, code, err);
+        describe(http, out, code, err);
     if (code != CURLE_OK)
         return code != CURLE_WRITE_ERROR && code != CURLE_PEER_FAILED_VERIFICATION;
     return out->outcome == CLERK_RATE_LIMITED || out->http_status >= 500;

@@ -18,6 +18,7 @@
 
 #define CLERK_API_VERSION "2026-05-12"
 #define CLERK_BODY_MAX (1024 * 1024)
+#define CLERK_PATH_SIZE 1024
 #define CLERK_ATTEMPTS_MAX 4
 
 struct clerk_http;
@@ -28,6 +29,7 @@ struct clerk_http_options {
     int64_t connect_timeout_us;
     struct clock clock;
     struct clerk_quota *quota; /* borrowed; NULL: calls are not counted */
+    size_t body_max;           /* of an answer; 0: CLERK_BODY_MAX */
 };
 
 /* Sets libcurl up for this process. Opens no connection. Errors: STATUS_INVALID (the URL),
@@ -53,7 +55,7 @@ struct clerk_answer {
 };
 
 struct clerk_call {
-    const char *path; /* "/v1/…" */
+    const char *path; /* "/v1/…", with its query, below CLERK_PATH_SIZE bytes */
     const char *body; /* NULL: a GET */
     size_t body_length;
     enum quota_use use;

@@ -89,7 +89,7 @@ change(struct clerk_quota *quota, const char *name, struct host_state *own,
 {
     int64_t until_us = 0;
 
-    if (!host_cache_change(quota->cache, name, how, context, boot_us))
+    if (quota->cache == NULL || !host_cache_change(quota->cache, name, how, context, boot_us))
         (void)how(context, own, &until_us);
 }
 
@@ -348,7 +348,7 @@ clerk_quota_report(struct clerk_quota *quota, enum quota_use use, enum quota_rep
     if (use == QUOTA_FOR_UNCOUNTED && report == QUOTA_CALL_LIMITED)
         note.report = QUOTA_CALL_ANSWERED;
     /* The ordinary case, an answer after an answer, changes nothing and needs no lock. */
-    if (note.report == QUOTA_CALL_ANSWERED &&
+    if (note.report == QUOTA_CALL_ANSWERED && quota->cache != NULL &&
         host_cache_read(quota->cache, ALL_NAME, &now, boot_us) && now.values[FAILURES] == 0 &&
         now.values[OPEN_US] == 0)
         return;

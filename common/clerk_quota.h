@@ -26,7 +26,8 @@
 
 struct clerk_quota;
 
-/* `cache` and `rate` are borrowed until clerk_quota_close. Errors: STATUS_NO_MEMORY. */
+/* `cache` (NULL: this process counts for itself) and `rate` are borrowed until clerk_quota_close.
+ * Errors: STATUS_NO_MEMORY. */
 enum status clerk_quota_open(struct host_cache *cache, const struct rate *rate,
                              struct clerk_quota **out, struct error *err) MUST_CHECK;
 void clerk_quota_close(struct clerk_quota *quota); /* NULL is fine */

@@ -1025,6 +1025,12 @@ sub clerk_revoke {
     return $self->_clerk_control('POST', "keys/$id/revoke");
 }
 
+sub clerk_delete {
+    my ($self, $id) = @_;
+    $self->_forget_key($id);
+    return $self->_clerk_control('DELETE', "keys/$id");
+}
+
 sub clerk_behave { my ($self, %how) = @_; return $self->_clerk_control('POST', 'behaviour', \%how) }
 sub clerk_calm   { my ($self) = @_; return $self->_clerk_control('DELETE', 'behaviour') }
 sub clerk_last   { my ($self) = @_; return $self->_clerk_control('GET', 'last') }
