@@ -3,6 +3,8 @@
  * document, sections 2 to 6. */
 #include "admin/doctor_gate.h"
 
+#include <string.h>
+
 #include "common/banned.h"
 
 /* A page beside the open one that does not exist: was the gate asked for it? */
@@ -124,6 +126,9 @@ advice_flattened(const struct gate *gate)
 {
     switch (gate->server) {
     case SERVER_APACHE:
+        if (strcmp(gate->base.probe.apache, "AUTHENTICATOR") == 0)
+            return "AuthnzFcgiCheckAuthnProvider spendgate Authoritative On ...: with Off a denial "
+                   "becomes a 500";
         return "ErrorDocument 401 \"/.spendgate/%{resp:X-Spendgate-Status}.asis\", with its files "
                "outside of what is guarded and mod_include for their bodies "
                "(conf/apache/spendgate-fcgid.conf), or mod_authnz_fcgi, which needs no such thing";
@@ -189,8 +194,10 @@ advice_paths(const struct gate *gate)
 const char *
 advice_away(const struct gate *gate)
 {
-    (void)gate;
+    if (gate->server == SERVER_APACHE)
+        return "start spendgate-authorizer, and look at its address and at Apache's error log: "
+               "mod_authnz_fcgi also needs UserExpr \"%{reqenv:SPENDGATE_SUBJECT}\" and "
+               "`Authoritative On', and for an .htaccess `AllowOverride AuthConfig FileInfo'";
     return "start spendgate-authorizer; its address, the rights of its socket and the web server's "
-           "error log are the places to look (mod_authnz_fcgi: also UserExpr "
-           "\"%{reqenv:SPENDGATE_SUBJECT}\", and `Authoritative On')";
+           "error log are the places to look";
 }

@@ -540,6 +540,7 @@ doctor_gate(struct doctor *doctor, const char *url)
         gate_check_below(&gate);
         gate_check_paths(&gate);
         gate_check_trial(&gate);
+        gate_check_htaccess(&gate);
     }
     check_http2(&gate);
     if (!gate.place.loopback)

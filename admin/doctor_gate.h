@@ -95,6 +95,8 @@ void gate_look_around(struct gate *gate);
 void gate_check_below(struct gate *gate);
 void gate_check_paths(struct gate *gate);
 void gate_check_trial(struct gate *gate);
+/* ---- doctor_htaccess.c: .htaccess files that are there ---- */
+void gate_check_htaccess(struct gate *gate);
 /* ---- doctor_key.c: with a credential that is allowed ---- */
 void gate_check_allowed(struct gate *gate);
 

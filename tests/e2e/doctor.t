@@ -101,6 +101,10 @@ my %location = (
     'authnz-local'        => "CGIPassAuth On\n$authnz<RequireAny>\nRequire local\nRequire valid-user\n</RequireAny>\nSatisfy All",
     'authnz-any'          => "CGIPassAuth On\n${authnz}Require valid-user",
     'authnz-alias'        => "CGIPassAuth On\n${authnz}Require valid-user\nSatisfy All",
+    'authnz-soft'         => do { (my $text = $authnz) =~ s/Authoritative On/Authoritative Off/; "CGIPassAuth On\n${text}Require valid-user\nSatisfy All" },
+    'authnz-deep'         => "CGIPassAuth On\n${authnz}Require valid-user",
+    'authnz-mapped'       => "CGIPassAuth On\n${authnz}Require valid-user\nSatisfy All",
+    'fcgid-inside'        => "$checker\nFcgidAccessCheckerAuthoritative On\nSatisfy All\nErrorDocument 401 /fcgid-inside/page.txt",
     'authnz-cached'       => "CGIPassAuth On\n${authnz}Require valid-user\nSatisfy All",
 );
 my $apache = join '', map { "<Location \"/$_/\">\n$location{$_}\n</Location>\n" } sort keys %location;
@@ -113,13 +117,16 @@ Satisfy All
 <Directory "$folder/www/ignored">
 AllowOverride None
 </Directory>
+Alias "/authnz-mapped/" "$folder/www/behind/"
 Alias "/elsewhere/" "$folder/www/authnz-alias/"
 CacheEnable disk "/authnz-cached/"
 CacheRoot "$folder/tmp/cache"
 CacheQuickHandler on
 END
 
-Spendgate::Misconfigured::pages($gate, keys %location, qw(directory ignored front));
+Spendgate::Misconfigured::pages($gate, keys %location, qw(directory ignored front behind authnz-deep/a authnz-deep/a/b));
+$gate->write_file('www/authnz-deep/a/.htaccess',   "Options -Indexes\n");
+$gate->write_file('www/authnz-deep/a/b/.htaccess', "Satisfy Any\n");
 mkdir $gate->path('tmp/cache');
 $gate->_own($gate->path('tmp/cache'));
 $gate->write_file('www/ignored/.htaccess', $checker);
@@ -176,6 +183,18 @@ finds(case_of('authnz-local'),       'problem', qr/is OPEN: .* 200/, qr/Require/
 finds(
     case_of('authnz-alias', "http://127.0.0.1:$port/elsewhere/"),
     'problem', qr{/elsewhere/: is OPEN: .* 200}, qr/<Location>/, 'authnz-alias'
+);
+finds(case_of('authnz-soft'), 'warning', qr/client gets 500 and a page of Apache/, qr/Authoritative On/, 'authnz-soft');
+finds(case_of('fcgid-inside'), 'warning', qr/client gets 401 and a page of Apache/, qr/outside of what is guarded/, 'fcgid-inside');
+finds(
+    case_of('authnz-deep', '--folder', "$folder/www/authnz-deep"),
+    'problem', qr{/authnz-deep/a/b/ is OPEN \(200\), through \Q$folder\E/www/authnz-deep/a/b/\.htaccess},
+    qr/`Satisfy All'/, 'authnz-deep'
+);
+finds(
+    case_of('authnz-mapped', '--folder', "$folder/www/behind"),
+    'problem', qr{files are OPEN by another way: /behind/ \(200\)},
+    qr/Alias/, 'authnz-mapped'
 );
 finds(case_of('authnz-cached'), 'problem', qr/a cache answers before the gate \(504/, qr/\ACacheQuickHandler off/, 'authnz-cached');
 {
