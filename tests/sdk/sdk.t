@@ -17,6 +17,11 @@ my $folder = "$Bin/../../build/sdk";
 my ($node) = grep { -x } "$folder/node_modules/node/bin/node", map { "$_/node" } split /:/, $ENV{PATH};
 die "run ./check.sh --sdk: it installs the SDK\n" unless $node && -d "$folder/node_modules/\@clerk/backend";
 
+chomp(my $version = qx{"$node" --version});
+diag "$node is Node.js $version";
+my ($major, $minor) = $version =~ /\Av(\d+)\.(\d+)\./ or die "no version: $version\n";
+cmp_ok 1000 * $major + $minor, '>=', 20_009, 'Node.js is 20.9 or newer';
+
 sub read_json {
     my ($path) = @_;
     open my $file, '<:raw', $path or die "$path: $!\n";
