@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/vectors/money.json and posts.json, which the PHP and the Perl client read as well. */
+/* tests/vectors: money.json and posts.json, which the PHP and the Perl client read as well;
+ * usages.json with its prices, which tests/e2e/pricing.t posts. */
 #include "common/json.h"
 #include "common/money.h"
+#include "common/price_import.h"
 #include "common/spend_post.h"
 
 #include "tests/check.h"
@@ -15,24 +17,34 @@
 #define FILE_MAX 65536
 #define MAX_CHARGE (INT64_C(1000000000) * MONEY_NANOS_PER_USD)
 
-/* The vectors of one file; the tests end when they cannot be read. */
-static struct json *
-vectors(const char *name)
+/* One of the files, whole; the tests end when it cannot be read. */
+static const char *
+read_file(const char *name, size_t *length)
 {
     static char text[FILE_MAX];
     const char *folder = getenv("srcdir");
     char path[512];
-    struct json *root = NULL;
-    size_t length;
     FILE *file;
 
     (void)snprintf(path, sizeof(path), "%s/tests/vectors/%s", folder != NULL ? folder : ".", name);
     file = fopen(path, "rb");
     if (file == NULL)
         abort();
-    length = fread(text, 1, sizeof(text), file);
+    *length = fread(text, 1, sizeof(text), file);
     (void)fclose(file);
-    if (length == sizeof(text) || json_parse(text, length, &root, NULL) != STATUS_OK)
+    if (*length == sizeof(text))
+        abort();
+    return text;
+}
+
+static struct json *
+vectors(const char *name)
+{
+    struct json *root = NULL;
+    size_t length;
+    const char *text = read_file(name, &length);
+
+    if (json_parse(text, length, &root, NULL) != STATUS_OK)
         abort();
     return root;
 }
@@ -171,6 +183,135 @@ test_posts_of_the_clients_are_taken(void)
     json_free(root);
 }
 
+/* ---- usages --------------------------------------------------------------------------------- */
+
+#define MODELS_MAX 32
+
+struct prices {
+    size_t count;
+    struct price_entry entries[MODELS_MAX];
+    size_t left_out;
+};
+
+static enum status
+take_price(void *context, const struct price_entry *entry, struct error *err)
+{
+    struct prices *prices = context;
+
+    (void)err;
+    if (prices->count == MODELS_MAX)
+        abort();
+    prices->entries[prices->count++] = *entry;
+    return STATUS_OK;
+}
+
+static void
+take_left_out(void *context, const char *model, bool whole, const char *why)
+{
+    struct prices *prices = context;
+
+    (void)model;
+    (void)why;
+    prices->left_out += whole;
+}
+
+static void
+read_prices(struct prices *prices)
+{
+    const struct price_sink sink = { take_price, take_left_out, prices };
+    struct error err = { 0 };
+    size_t length;
+    const char *text = read_file("litellm-prices.json", &length);
+
+    memset(prices, 0, sizeof(*prices));
+    CHECK_STATUS(STATUS_OK, price_import(text, length, &sink, &err), &err);
+}
+
+static const struct price *
+price_of(const struct prices *prices, const struct json *vector)
+{
+    const char *provider = json_string(json_member(vector, "provider"));
+
+    for (size_t i = 0; i < prices->count; i++) {
+        const struct price_entry *entry = &prices->entries[i];
+
+        if (strcmp(entry->model, member_text(vector, "model")) == 0 &&
+            (provider == NULL || strcmp(entry->provider, provider) == 0))
+            return &entry->price;
+    }
+    return NULL;
+}
+
+static enum status
+parse_usage(const struct json *vector, struct usage *usage, struct error *err)
+{
+    return usage_parse(json_member(vector, "usage"),
+                       json_string(json_member(vector, "service_tier")), usage, err);
+}
+
+static void
+check_priced(const struct prices *prices, const struct json *vector)
+{
+    const char *name = member_text(vector, "name");
+    const struct price *price = price_of(prices, vector);
+    struct usage usage, kept;
+    struct error err = { 0 };
+    int64_t nanos = -1, want = -1;
+
+    CHECK_STATUS(STATUS_OK, parse_usage(vector, &usage, &err), &err);
+    CHECK_STATUS(STATUS_OK, usage_read(json_member(vector, "kept"), &kept, &err), &err);
+    for (int part = 0; part < PRICE_PARTS; part++) {
+        if (kept.units[part] != usage.units[part])
+            printf("%s: %s\n", name, price_part_name((enum price_part)part));
+        CHECK_INT("units", kept.units[part], usage.units[part]);
+    }
+    CHECK_INT("tier", kept.tier, usage.tier);
+    CHECK_INT("step", kept.step, usage.step);
+    CHECK_INT("factors", kept.fast * 2 + kept.regional, usage.fast * 2 + usage.regional);
+    if (price == NULL)
+        abort();
+    CHECK_STATUS(STATUS_OK, usage_cost(&usage, price, &nanos, &err), &err);
+    CHECK_TRUE("cost", money_parse_usd(member_text(vector, "cost_usd"), &want));
+    CHECK_INT(name, want, nanos);
+}
+
+static void
+check_refused(const struct prices *prices, const struct json *vector)
+{
+    const char *name = member_text(vector, "name"), *got = "";
+    const struct price *price = price_of(prices, vector);
+    struct usage usage;
+    struct error err = { 0 };
+    int64_t nanos;
+
+    if (parse_usage(vector, &usage, &err) != STATUS_OK)
+        got = "usage_inconsistent";
+    else if (price == NULL || usage_cost(&usage, price, &nanos, &err) == STATUS_NOT_FOUND)
+        got = "unknown_model";
+    CHECK_STRING(name, member_text(vector, "error"), got);
+}
+
+static void
+test_usages_of_every_vendor_cost_what_the_price_file_says(void)
+{
+    static struct prices prices;
+    struct json *root;
+    const struct json *priced, *not_priced;
+
+    read_prices(&prices);
+    CHECK_INT("prices", 12, prices.count);
+    CHECK_INT("left out", 2, prices.left_out);
+    root = vectors("usages.json");
+    priced = json_member(root, "priced");
+    not_priced = json_member(root, "refused");
+    CHECK_TRUE("vectors", json_count(priced) > 15 && json_count(not_priced) > 10);
+    for (size_t i = 0; i < json_count(priced); i++)
+        check_priced(&prices, json_element(priced, i));
+    for (size_t i = 0; i < json_count(not_priced); i++)
+        check_refused(&prices, json_element(not_priced, i));
+    json_free(root);
+}
+
 int
 main(void)
 {
@@ -179,6 +320,7 @@ main(void)
         CHECK_TEST(test_money_is_written_as_by_the_clients),
         CHECK_TEST(test_money_adds_up_as_in_the_clients),
         CHECK_TEST(test_posts_of_the_clients_are_taken),
+        CHECK_TEST(test_usages_of_every_vendor_cost_what_the_price_file_says),
     };
 
     return check_main("vectors", tests, CHECK_COUNT(tests));
