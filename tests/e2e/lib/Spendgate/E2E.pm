@@ -280,7 +280,8 @@ sub snippet {
     my $text = $self->read_file("conf/$name");
     length $text or croak "conf/$name is missing";
     for my $variable (sort keys %value) {
-        my $found = $text =~ s{^(\Q$variable\E\s*=\s*)(?:"[^"\n]*"|\d+)}{$1 . ($value{$variable} =~ /\A\d+\z/ ? $value{$variable} : qq("$value{$variable}"))}mge;
+        my $value = $value{$variable} =~ /\A\d+\z/ ? $value{$variable} : qq("$value{$variable}");
+        my $found = $text =~ s{^(\Q$variable\E\s*=\s*)(?:"[^"\n]*"|\d+)}{$1$value}mg;
         $found == 1 or croak "conf/$name: $variable is set $found times";
     }
     return $self->write_file("etc/" . ($name =~ tr{/}{-}r), $text);
@@ -606,7 +607,7 @@ sub start_lighttpd {
     my $port = $self->{ports}{web} //= free_port();
     $self->write_settings unless -e $self->config;
     my $folder = $self->{folder};
-    my %value  = ('var.spendgate_sockets' => "$folder/run");
+    my %value  = ('var.spendgate_sockets' => "$folder/run", %{ $option{values} // {} });
     %value = (
         %value,
         'var.spendgate_authorizer' => "$folder/bin/spendgate-authorizer",
