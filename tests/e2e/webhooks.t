@@ -8,6 +8,7 @@ use Digest::SHA qw(hmac_sha256);
 use JSON::PP ();
 use MIME::Base64 qw(encode_base64);
 use Spendgate::E2E;
+use Spendgate::JWT;
 use Test::More;
 
 my $key    = join '', map { chr } 1 .. 24;
@@ -95,6 +96,90 @@ is $status, 405, 'GET: 405';
 is index($gate->logs, $secret), -1, 'the secret is in no log';
 my ($code, $out, $err) = $gate->cli('verify');
 is $code, 0, 'spendgate verify' or diag $out, $err;
+undef $gate;
+
+# ---- sessions, memberships, subscriptions ------------------------------------------------------------------
+
+# A session token is checked without asking Clerk, so only the webhook can end it before it expires.
+my $issuer = 'https://clerk.example.com';
+my $signer = Spendgate::JWT::make_key(kid => 'ins_webhooks');
+$gate = gate('');
+$gate->write_settings(clerk => qq(accept = { "session_token", "api_key" }  issuer = "$issuer"  cache_ttl = "1h"
+    webhook_secret_file = "@{[ $gate->path('etc/webhook_secret') ]}"));
+$gate->start_clerk;
+$gate->write_settings;
+$gate->_clerk_control('PUT', 'jwks', { keys => [ Spendgate::JWT::jwk($signer) ] });
+$gate->start_tracker;
+$gate->start_authorizer(workers => 4);
+my $now = int time;
+my %token = map {
+    $_ => Spendgate::JWT::token($signer, { exp => $now + 600, iat => $now, nbf => $now, iss => $issuer, sub => $gate->subject('judy'),
+            sid => "sess_$_", v => 2, sts => 'active' })
+} qw(first second third other);
+sub statuses {
+    my ($token) = @_;
+    my @got = $gate->parallel(8, sub {
+        for (1 .. 100) {
+            my $answer = $gate->authorize('/api/file.txt', key => $token);
+            return { status => $answer->{status} . ' ' . ($answer->{denial}{reason} // '') } if $answer->{status} != 503;
+            select undef, undef, undef, 0.1;
+        }
+        return { status => 503 };
+    });
+    my %seen = map { ($_->{status} // 'nothing') => 1 } @got;
+    return join ', ', sort keys %seen;
+}
+is statuses($token{$_}), '200 ', "session $_ passes in every process" for sort keys %token;
+my %ends = (first => 'session.ended', second => 'session.removed', third => 'session.revoked');
+for my $name (sort keys %ends) {
+    is scalar hook({ type => $ends{$name}, data => { id => "sess_$name", user_id => $gate->subject('judy'), status => 'ended' } }), 200, "$ends{$name}: 200";
+    is statuses($token{$name}), '401 revoked', "$ends{$name}: refused at once by every process";
+}
+is statuses($token{other}), '200 ', 'the other session of the user goes on';
+is scalar hook({ type => 'session.ended', data => { id => 'sess_early' } }), 200, 'a session that was never here ends';
+is statuses(Spendgate::JWT::token($signer, { exp => $now + 600, iat => $now, iss => $issuer, sub => $gate->subject('judy'), sid => 'sess_early', v => 2, sts => 'active' })),
+  '401 revoked', 'and never gets in';
+
+my %judys = map { $_ => $gate->clerk_key(subject => $gate->subject("payer$_")) } 1 .. 2;
+my $payer = $gate->clerk_key(subject => $gate->subject('acme', 'org'));
+is status($_), 200, 'a key passes before' for @judys{ 1, 2 }, $payer;
+$gate->clerk_forget_calls;
+my $member = sub { return { organization => { id => $gate->subject('acme', 'org') }, public_user_data => { user_id => $gate->subject("payer$_[0]") }, role => 'org:member' } };
+for my $case (
+    [ 'organizationMembership.updated', $member->(1), $judys{1} ],
+    [ 'organizationMembership.deleted', $member->(2), $judys{2} ],
+    [ 'subscription.updated',        { payer => { user_id => $gate->subject('payer1') } }, $judys{1} ],
+    [ 'subscriptionItem.canceled',   { payer => { organization_id => $gate->subject('acme', 'org') } }, $payer ],
+  )
+{
+    my ($type, $data, $whose) = @$case;
+    my $calls = $gate->clerk_calls;
+    is status($whose), 200, "$type: before";
+    is $gate->clerk_calls, $calls, "$type: from the cache";
+    is scalar hook({ type => $type, data => $data }), 200, "$type: 200";
+    is status($whose), 200, "$type: the key passes";
+    is $gate->clerk_calls, $calls + 1, "$type: after Clerk was asked again";
+}
+
+# Several signatures, as while a secret is exchanged, and the ways to get them wrong.
+my $sign = sub { my ($id, $sent, $body, $with) = @_; return 'v1,' . encode_base64(hmac_sha256("$id.$sent.$body", $with // $key), '') };
+my $body_text = '{"type":"user.updated","data":{"id":"' . $gate->subject('payer1') . '"}}';
+my $sent = time;
+for my $case (
+    [ 200, 'msg_s1', 'the second of two', join(' ', $sign->('msg_s1', $sent, $body_text, 'z' x 24), $sign->('msg_s1', $sent, $body_text)) ],
+    [ 200, 'msg_s2', 'beside another version', join(' ', 'v2,abc', $sign->('msg_s2', $sent, $body_text)) ],
+    [ 401, 'msg_s3', 'another version only', $sign->('msg_s3', $sent, $body_text) =~ s/\Av1/v2/r ],
+    [ 401, 'msg_s4', 'of another id', $sign->('msg_other', $sent, $body_text) ],
+    [ 401, 'msg_s5', 'of another time', $sign->('msg_s5', $sent - 1, $body_text) ],
+    [ 401, 'msg_s6', 'of another body', $sign->('msg_s6', $sent, "$body_text ") ],
+    [ 401, 'msg_s7', 'empty', '' ],
+  )
+{
+    my ($want, $id, $name, $signature) = @$case;
+    is scalar hook($body_text, id => $id, sent => $sent, signature => $signature), $want, "a signature $name: $want";
+}
+is scalar hook($body_text, sent => time - 290), 200, 'nearly five minutes old: taken';
+is scalar hook($body_text, sent => time + 290), 200, 'nearly five minutes ahead: taken';
 undef $gate;
 
 my $bare = gate('');
