@@ -689,7 +689,7 @@ DefaultRuntimeDir "$folder/run"
 ErrorLog "$folder/log/error.log"
 LogLevel warn
 # Where suexec is installed, mod_fcgid and mod_cgid would want to be started as root.
-Suexec Off
+Suexec @{[ $option{suexec} ? 'On' : 'Off' ]}
 $load
 LogFormat "%h %u \\"%r\\" %>s %b" plain
 CustomLog "$folder/log/access.log" plain

@@ -30,6 +30,7 @@ sub gate_section {
     return qq(gate { root = "$root"  interpreter ".php" { command = "/usr/bin/php-cgi" } }\n);
 }
 
+# suexec => USER: CGI programs run as that user; mod_fcgid would need an Apache of root's then, and is left out.
 # start($gate, guard => 'gate' or 'fcgid', mpm => 'event' or 'prefork', extra => TEXT, override => AllowOverride's words, timeout => seconds,
 # change => { FROM => TO } of the guard's .htaccess).
 sub start {
@@ -47,7 +48,7 @@ sub start {
     my @modules = (
         "mpm_$mpm", $mpm eq 'prefork' ? 'cgi' : 'cgid',
         qw(authn_core authz_core authz_user authz_host access_compat actions alias dir env headers include mime rewrite setenvif
-          unique_id proxy proxy_fcgi fcgid)
+          unique_id proxy proxy_fcgi), $option{suexec} ? 'suexec' : 'fcgid'
     );
     my $load = join '', map { "LoadModule ${_}_module /usr/lib/apache2/modules/mod_$_.so\n" } @modules;
     my $processes = $mpm eq 'prefork' ? "StartServers 4\nMaxRequestWorkers 16\n" : <<'END' . qq(ScriptSock "$folder/run/cgid.sock"\n);
@@ -66,7 +67,7 @@ DefaultRuntimeDir "$folder/run"
 ErrorLog "$folder/log/error.log"
 LogLevel warn
 $load
-Suexec Off
+@{[ $option{suexec} ? "Suexec On\nSuexecUserGroup $option{suexec}" : 'Suexec Off' ]}
 LogFormat "%h %u \\"%r\\" %>s %b" plain
 CustomLog "$folder/log/access.log" plain
 TypesConfig /dev/null
@@ -74,10 +75,12 @@ AddType text/plain .txt
 $processes
 Timeout @{[ $option{timeout} // 60 ]}
 GracefulShutdownTimeout 2
-FcgidIPCDir "$folder/run/fcgid"
-FcgidProcessTableFile "$folder/run/fcgid.table"
-FcgidIOTimeout @{[ $option{timeout} // 40 ]}
-FcgidSpawnScoreUpLimit 500
+<IfModule mod_fcgid.c>
+    FcgidIPCDir "$folder/run/fcgid"
+    FcgidProcessTableFile "$folder/run/fcgid.table"
+    FcgidIOTimeout @{[ $option{timeout} // 40 ]}
+    FcgidSpawnScoreUpLimit 500
+</IfModule>
 DocumentRoot "$folder/www"
 DirectoryIndex index.html index.php
 <Directory "/">

@@ -101,6 +101,7 @@ DirectoryIndex index.html
     Require all granted
 </Directory>
 AddHandler cgi-script .pl
+Suexec Off
 FcgidIPCDir $folder/run/fcgid
 FcgidProcessTableFile $folder/run/fcgid.table
 FcgidInitialEnv SPENDGATE_CONFIG "@{[ $gate->config ]}"
