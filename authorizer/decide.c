@@ -77,7 +77,8 @@ open_store(const struct settings *settings, struct store **out, struct error *er
                                                .hold_ttl_us = settings->hold_ttl_us,
                                                .charge_on_expiry = settings->charge_on_expiry,
                                                .idempotency_ttl_us = settings->idempotency_ttl_us,
-                                               .create = true },
+                                               .create = true,
+                                               .lazy = true },
                       out, err);
 }
 

@@ -96,6 +96,12 @@ store_check(struct store *s, struct error *err)
     return s->ops->check(s->backend, err);
 }
 
+bool
+store_comes_back(const struct store *s)
+{
+    return s->ops->comes_back;
+}
+
 void
 store_examine(const struct store_options *options, const struct finding_sink *sink)
 {

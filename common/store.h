@@ -44,6 +44,8 @@ struct store_options {
     bool charge_on_expiry;
     int64_t idempotency_ttl_us;
     bool create; /* make a missing SQLite file and apply the schema */
+    bool lazy;   /* a server that is away is no error of store_open: whatever is asked of the store
+                    says so, until it is back */
 };
 
 enum status store_open(const struct store_options *options, struct store **out,
@@ -57,6 +59,9 @@ enum status store_check(struct store *store, struct error *err) MUST_CHECK;
 /* Tell everything an operator should know about the store that `options` name: whether it opens,
  * who may read and write it, what it runs on. Opens and closes it itself; makes nothing. */
 void store_examine(const struct store_options *options, const struct finding_sink *sink);
+/* After STATUS_UNAVAILABLE: will it find its database again by itself, or does it have to be closed
+ * and opened anew (a file, which may be another one by then)? */
+bool store_comes_back(const struct store *store);
 /* Work put off until the answer is out: the checkpoint. Cheap when there is nothing to do; a
  * failure is logged there. Call it after every request. */
 void store_after(struct store *store);

@@ -28,6 +28,7 @@ struct admit {
     bool once; /* there is something that counts once per client request */
     enum store_mode mode;
     bool swept;    /* expired holds were looked for */
+    int chains;    /* that were not current any more when they were loaded */
     uint64_t hash; /* of the names */
     struct chain_memo *memo;
     struct chain_place place;
@@ -39,8 +40,9 @@ struct admit {
     bool born; /* accounts or the chain were made in this transaction */
 };
 
-/* What one attempt came to; the others start over with what they say. */
-enum attempt { ATTEMPT_DONE, ATTEMPT_WRITE, ATTEMPT_EXPIRE };
+/* What one attempt came to; the others start over with what they say. AGAIN: the chain that was
+ * locked is not the one of the names any more. */
+enum attempt { ATTEMPT_DONE, ATTEMPT_WRITE, ATTEMPT_EXPIRE, ATTEMPT_AGAIN };
 
 static void
 digest_of(const uint8_t credential[SHA256_BYTES], const char *route, const char *unique_id,
@@ -268,6 +270,7 @@ admit_load(struct store *s, struct admit *a, struct error *err)
     load->at_us = load->now_us = a->now_us;
     load->admission_key = a->once && !a->ask->redirected ? a->key : NULL;
     load->want_expiry = !a->swept;
+    load->will_hold = a->hold_due;
     if (named != NULL && !public_id_parse("hld_", named, &load->hold_id, &load->hold_nonce))
         load->hold_id = 0;
     s->ledger.rate_count = 0;
@@ -276,35 +279,42 @@ admit_load(struct store *s, struct admit *a, struct error *err)
     return s->ops->load(s->backend, load, err);
 }
 
-/* The rows of the chain: by its number when this process has met the names before, else, and when a
- * parent was changed since, by the names. */
 static enum status
-admit_fetch(struct store *s, struct admit *a, struct error *err)
+admit_resolve_and_load(struct store *s, struct admit *a, struct error *err)
 {
     struct chain_build build;
-    enum status status = STATUS_OK;
+    enum status status = admit_resolve(s, a, &build, err);
+
+    if (status != STATUS_OK)
+        return status;
+    if (a->place.id == 0)
+        return a->explain ? load_unborn(s, a, &build, err) : STATUS_OK;
+    return admit_load(s, a, err);
+}
+
+/* The rows of the chain: by its number when this process has met the names before, else, and when a
+ * parent was changed since, by the names. What turns out not to be current begins again from the
+ * start: a transaction that locked the accounts of one chain must not lock those of another. */
+static enum status
+admit_fetch(struct store *s, struct admit *a, enum attempt *attempt, struct error *err)
+{
+    enum status status;
 
     memset(&a->place, 0, sizeof(a->place));
     if (a->memo->place.id != 0 && a->memo->hash == a->hash) {
         a->place = a->memo->place;
         status = admit_load(s, a, err);
-        if (status != STATUS_OK ||
-            (s->ledger.account_count > 0 && chain_is_current(&s->ledger, a->ask->names)))
-            return status;
-        a->memo->place.id = 0;
-    }
-    /* The names are resolved before anything is locked: a parent may be changed in between. */
-    for (int tries = 0; tries < STORE_TRIES; tries++) {
-        status = admit_resolve(s, a, &build, err);
-        if (status != STATUS_OK)
-            return status;
-        if (a->place.id == 0)
-            return a->explain ? load_unborn(s, a, &build, err) : STATUS_OK;
-        status = admit_load(s, a, err);
-        if (status != STATUS_OK || chain_is_current(&s->ledger, a->ask->names))
-            return status;
-    }
-    return error_set(err, STATUS_BUSY, "store: the parents of an account keep changing; try again");
+    } else
+        status = admit_resolve_and_load(s, a, err);
+    if (status != STATUS_OK || a->place.id == 0 ||
+        (s->ledger.account_count > 0 && chain_is_current(&s->ledger, a->ask->names)))
+        return status;
+    a->memo->place.id = 0;
+    *attempt = ATTEMPT_AGAIN;
+    if (++a->chains > STORE_TRIES)
+        return error_set(err, STATUS_BUSY,
+                         "store: the parents of an account keep changing; try again");
+    return STATUS_OK;
 }
 
 /* The hold that a redirected call names: of this caller, placed for this client request, not
@@ -459,11 +469,11 @@ admit_once(struct store *s, struct admit *a, enum attempt *attempt, struct verdi
     a->repeated = a->has_earlier = a->not_yours = false;
     if (status != STATUS_OK)
         return status;
-    status = admit_fetch(s, a, err);
+    status = admit_fetch(s, a, attempt, err);
     if (status == STATUS_OK && a->place.id == 0 && !a->explain)
         *attempt = ATTEMPT_WRITE;
-    else if (status == STATUS_OK && s->load.oldest_expiry_us <= a->now_us && !a->swept &&
-             !a->explain)
+    else if (status == STATUS_OK && *attempt == ATTEMPT_DONE &&
+             s->load.oldest_expiry_us <= a->now_us && !a->swept && !a->explain)
         *attempt = ATTEMPT_EXPIRE;
     if (status != STATUS_OK || *attempt != ATTEMPT_DONE)
         return store_give_up(s, status);

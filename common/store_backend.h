@@ -71,7 +71,6 @@ struct charge_row {
 };
 
 struct credit_row {
-    int64_t id;
     int64_t budget_id;
     int64_t amount_nanos;
     int64_t from_us, until_us; /* in force in [from, until) */
@@ -116,6 +115,7 @@ struct store_load {
     const uint8_t *admission_key;                    /* ADMISSION_KEY_BYTES, or NULL */
     const char *idempotency_scope, *idempotency_key; /* or NULL */
     struct idempotency_row *idempotency;             /* where to put it; NULL: not asked */
+    bool will_hold, will_charge; /* what will probably be written: fetch its number along */
 
     /*
      * In: `rates[0..rate_count)` with account_id, name and rate. Out: chain_id, accounts in chain
@@ -180,6 +180,7 @@ struct store_ops {
     size_t expire_max;  /* expired holds to journal in front of one request; 0: all */
     bool
         one_transaction_for_all; /* expire many holds in one transaction (a single writer anyway) */
+    bool comes_back; /* after STATUS_UNAVAILABLE it finds its database again by itself */
 
     enum status (*open)(const struct store_options *options, struct store_backend **out,
                         struct error *err);

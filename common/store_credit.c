@@ -115,6 +115,7 @@ store_refund(struct store *s, const char *charge_id, int64_t amount_nanos, const
     do {
         change_init(&c, s, idempotency, writer, now_us, out, reply);
         change_load(s, &c);
+        s->load.will_charge = true;
         if (!public_id_parse("chg_", charge_id, &s->load.charge_id, &s->load.charge_nonce)) {
             out->outcome = OUTCOME_UNKNOWN_CHARGE;
             return STATUS_OK;

@@ -68,6 +68,7 @@ store_hold_place(struct store *s, const struct hold_request *request,
     do {
         change_init(&c, s, idempotency, writer, now_us, out, reply);
         change_load(s, &c);
+        s->load.will_hold = true;
         done = false;
         status = change_begin(s, &c, err);
         if (status == STATUS_OK)

@@ -17,14 +17,16 @@
 #define PG_PARAMS_MAX 20
 #define PG_NUMBER_SIZE 24
 #define PG_QUEUE_MAX 256     /* statements of one round trip */
-#define PG_ID_BLOCK 16       /* INCREMENT of the sequences */
 #define PG_ANSWER_MS 5000    /* how long an answer may take on the way of a request */
 #define PG_LISTING_MS 600000 /* the same for listings, reports, verify and the schema */
+#define PG_LISTING_MS_TEXT "600000"
 
 enum pg_statement {
     PG_BEGIN_READ,
     PG_BEGIN_WRITE,
     PG_LIMITS,
+    PG_LIMITS_ALONE,
+    PG_LISTING,
     PG_COMMIT,
     PG_ROLLBACK,
     PG_SAVEPOINT,
@@ -33,10 +35,8 @@ enum pg_statement {
     PG_FLUSH,
     PG_CLOCK,
     PG_SCHEMA,
-    PG_BLOCK_HOLD,
-    PG_BLOCK_CHARGE,
-    PG_BLOCK_CREDIT,
-    PG_BLOCK_EVENT,
+    PG_HOLD_NUMBER,
+    PG_CHARGE_NUMBER,
     PG_LOCK_CHAIN,
     PG_LOCK_CHAIN_OF_HOLD,
     PG_LOAD_CHAIN,
@@ -108,11 +108,8 @@ struct pg_params {
     char numbers[PG_PARAMS_MAX][PG_NUMBER_SIZE];
 };
 
-/* The ids of a block that are not handed out yet. */
-struct pg_block {
-    int64_t next, end;
-};
-enum pg_block_kind { PG_HOLDS, PG_CHARGES, PG_CREDITS, PG_EVENTS, PG_BLOCKS };
+/* Ids that have to be known before their row is written. */
+enum pg_number_kind { PG_HOLDS, PG_CHARGES, PG_NUMBERS };
 
 struct pg_queued {
     enum pg_statement which;
@@ -129,6 +126,7 @@ struct postgres_store {
     char place[256];
     bool prepare; /* named prepared statements */
     int64_t retry_at_ms, backoff_ms;
+    char why[384]; /* the last attempt to connect failed */
 
     enum store_mode mode;
     bool in_transaction; /* store.c's */
@@ -144,10 +142,18 @@ struct postgres_store {
     int admissions_written; /* since those that are over were last removed */
     int64_t now_us;         /* of the last request */
 
+    /* The account `all`: see store_postgres.c. */
+    bool alone;       /* nobody else writes beside this transaction */
+    bool want_alone;  /* nor may they beside the next */
+    bool all_counted; /* it has budget lines, and a line is never removed */
+
+    bool warned; /* the server gave up waiting for its standby */
+
     size_t queue_count;
     struct pg_queued queue[PG_QUEUE_MAX];
     bool prepared[PG_STATEMENTS];
-    struct pg_block blocks[PG_BLOCKS];
+    uint64_t text_hash[PG_STATEMENTS]; /* of the names of prepared statements; 0 not known yet */
+    int64_t numbers[PG_NUMBERS];       /* fetched by this transaction and not used yet; 0 none */
 
     int64_t sent_us;                        /* boot clock, when the last round trip began */
     int64_t clock_offset_us, clock_read_us; /* database - boot clock, and when it was read */
@@ -175,6 +181,11 @@ enum status pg_queue_text(struct postgres_store *s, const char *sql, const char 
                           struct error *err) MUST_CHECK;
 /* Send what is queued and take every answer. After a failure no `*out` is set. */
 enum status pg_exchange(struct postgres_store *s, int timeout_ms, struct error *err) MUST_CHECK;
+/* A transaction of its own for one text that may take its time (PG_LISTING_MS, whatever limit the
+ * server sets): one round trip. `begin` is PG_BEGIN_READ or PG_BEGIN_WRITE. */
+enum status pg_run_long(struct postgres_store *s, enum pg_statement begin, const char *sql,
+                        const char *doing, const struct pg_params *params, PGresult **out,
+                        struct error *err) MUST_CHECK;
 /* One statement, one round trip. */
 enum status pg_run(struct postgres_store *s, enum pg_statement which,
                    const struct pg_params *params, PGresult **out, struct error *err) MUST_CHECK;
@@ -182,9 +193,22 @@ enum status pg_run(struct postgres_store *s, enum pg_statement which,
 enum status pg_stream(struct postgres_store *s, const char *sql, const char *doing,
                       bool (*visit)(void *context, const PGresult *row), void *context,
                       struct error *err) MUST_CHECK;
-/* A fresh number; 0 and an error when none could be fetched. */
-enum status pg_number(struct postgres_store *s, enum pg_block_kind kind, int64_t *out,
+/* A fresh number; 0 and an error when none could be fetched. Numbers are of the transaction that
+ * fetched them: kept for later, one could come behind younger ones, or, after a crash of the server
+ * that lost the sequence's step, be given to somebody else too. */
+enum status pg_number(struct postgres_store *s, enum pg_number_kind kind, int64_t *out,
                       struct error *err) MUST_CHECK;
+
+/* ---- the session (store_postgres_session.c) ---- */
+int64_t pg_boot_us(void);
+/* A connection to a database of our schema; without one, STATUS_UNAVAILABLE until it is time to try
+ * again. */
+enum status pg_session_begin(struct postgres_store *s, struct error *err) MUST_CHECK;
+/* The same, and an idle one that the server closed is replaced. */
+enum status pg_session_ready(struct postgres_store *s, struct error *err) MUST_CHECK;
+void pg_disconnect(struct postgres_store *s);
+/* What the server said, on one line. */
+void pg_add_line(struct buf *out, const char *text);
 
 /* The database's clock, read beside something else now and then. */
 bool pg_clock_due(const struct postgres_store *s);
@@ -234,6 +258,13 @@ enum status postgres_make_partitions(struct postgres_store *s, int64_t now_us, i
 
 /* ---- operations of the table, by file ---- */
 void postgres_examine(const struct store_options *options, const struct finding_sink *sink);
+enum status postgres_open(const struct store_options *options, struct store_backend **out,
+                          struct error *err);
+void postgres_close(struct store_backend *backend);
+enum status postgres_migrate(const struct store_options *options, int *applied, struct error *err);
+enum status postgres_check(struct store_backend *backend, struct error *err);
+int64_t postgres_now_us(struct store_backend *backend, int64_t machine_now_us);
+
 enum status postgres_accounts_find(struct store_backend *backend, const char *const *names,
                                    size_t count, struct account *out, struct error *err);
 enum status postgres_account_lock(struct store_backend *backend, const char *name,

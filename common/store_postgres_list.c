@@ -19,13 +19,10 @@ static enum status
 list(struct postgres_store *s, const struct buf *sql, const char *doing, const struct pg_params *p,
      PGresult **out, struct error *err)
 {
-    enum status status;
-
     *out = NULL;
     if (buf_failed(sql))
         return error_set(err, STATUS_INTERNAL, "store %s: a query is too long", s->place);
-    status = pg_queue_text(s, buf_text(sql), doing, p, out, err);
-    return status == STATUS_OK ? pg_exchange(s, PG_LISTING_MS, err) : status;
+    return pg_run_long(s, PG_BEGIN_READ, buf_text(sql), doing, p, out, err);
 }
 
 enum status
@@ -368,6 +365,8 @@ postgres_scan(struct store_backend *backend, enum scan_kind kind,
     struct scan scan = { .kind = kind, .visit = visit, .context = context };
     enum status status = pg_ensure_begun(s, err);
 
+    if (status == STATUS_OK) /* whatever limit the server sets */
+        status = pg_queue(s, PG_LISTING, NULL, NULL, err);
     if (status == STATUS_OK)
         status = pg_exchange(s, PG_ANSWER_MS, err);
     if (status != STATUS_OK)
@@ -436,9 +435,7 @@ prune_step(struct postgres_store *s, enum prune_step step, int64_t time_us, int6
 
         pg_int(&p, time_us);
         pg_int(&p, PRUNE_PIECE);
-        status = pg_queue_text(s, prune_sql[step], "prune", &p, &result, err);
-        if (status == STATUS_OK)
-            status = pg_exchange(s, PG_LISTING_MS, err);
+        status = pg_run_long(s, PG_BEGIN_WRITE, prune_sql[step], "prune", &p, &result, err);
         count = status == STATUS_OK ? pg_get_int(result, 0, 0) : 0;
         PQclear(result);
         *removed += count;
@@ -451,14 +448,12 @@ static enum status
 note_pruned(struct postgres_store *s, int64_t time_us, struct error *err)
 {
     struct pg_params p = { 0 };
-    enum status status;
 
     pg_int(&p, time_us);
-    status = pg_queue_text(s,
-                           "UPDATE spendgate.counter SET value = greatest(value, $1) "
-                           "WHERE name = 'pruned_until_us'",
-                           "prune", &p, NULL, err);
-    return status == STATUS_OK ? pg_exchange(s, PG_LISTING_MS, err) : status;
+    return pg_run_long(s, PG_BEGIN_WRITE,
+                       "UPDATE spendgate.counter SET value = greatest(value, $1) "
+                       "WHERE name = 'pruned_until_us'",
+                       "prune", &p, NULL, err);
 }
 
 enum status

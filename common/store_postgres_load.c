@@ -1,413 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The PostgreSQL store: what is read on the way of a request, and the text of every statement that
- * is used more than now and then.
- */
+/* The PostgreSQL store: what is read on the way of a request. */
 #include "common/store_postgres.h"
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/buf.h"
 
 #include "common/banned.h"
-
-/* The accounts of a chain, their lines, and the period row of each that contains the instant `AT`;
- * a credit counts when it is in force now ($2), or at the last instant of a period that is over. */
-#define PERIOD_COLUMNS                                                                           \
-    "p.start_us, p.end_us, p.spent_nanos, p.held_nanos, p.alerted, "                             \
-    "CASE WHEN b.credits_nanos <> 0 AND p.end_us IS NOT NULL THEN (SELECT sum(c.amount_nanos) "  \
-    "FROM spendgate.credit c WHERE c.budget_id = b.id AND c.from_us <= least($2, p.end_us - 1) " \
-    "AND c.until_us > least($2, p.end_us - 1))::bigint ELSE 0 END"
-#define PERIOD_JOIN(at)                                                                    \
-    "LEFT JOIN LATERAL (SELECT * FROM spendgate.budget_period q WHERE q.budget_id = b.id " \
-    "AND q.start_us <= " at " ORDER BY q.start_us DESC LIMIT 1) p ON true "
-#define CHAIN_COLUMNS PG_ACCOUNT_COLUMNS ", m.roles, " PG_LINE_COLUMNS ", " PERIOD_COLUMNS
-#define CHAIN_JOINS                                                                 \
-    "JOIN spendgate.account a ON a.id = m.account_id LEFT JOIN spendgate.budget b " \
-    "ON b.id > a.id * 256 AND b.id < a.id * 256 + 256 "
-#define LOCK_ACCOUNTS(chain)                                                        \
-    "SELECT a.id FROM spendgate.account a WHERE a.id IN (SELECT m.account_id FROM " \
-    "spendgate.chain_account m WHERE m.chain_id = " chain ") ORDER BY a.id "        \
-    "FOR NO KEY UPDATE OF a"
-#define HOLD_BY_ID \
-    "SELECT " PG_HOLD_COLUMNS " FROM spendgate.hold h WHERE h.id = $1 AND h.nonce = $2"
-
-const struct pg_text pg_texts[PG_STATEMENTS] = {
-    [PG_BEGIN_READ] = { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "begin", false },
-    [PG_BEGIN_WRITE] = { "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", "begin", false },
-    /* Shorter than our own wait for the answer; a process that is stopped in the middle does not
-     * keep its locks for longer than the last. */
-    [PG_LIMITS] = { "SELECT set_config('lock_timeout', '2000', true), "
-                    "set_config('statement_timeout', '4000', true), "
-                    "set_config('idle_in_transaction_session_timeout', '5000', true), "
-                    "set_config('synchronous_commit', 'off', true)",
-                    "begin", false },
-    [PG_COMMIT] = { "COMMIT", "commit", false },
-    [PG_ROLLBACK] = { "ROLLBACK", "roll back", false },
-    [PG_SAVEPOINT] = { "SAVEPOINT element", "begin", false },
-    [PG_RELEASE] = { "RELEASE SAVEPOINT element", "commit", false },
-    [PG_ROLLBACK_TO] = { "ROLLBACK TO SAVEPOINT element", "roll back", false },
-    /* A transaction without a record of its own would not be flushed. */
-    [PG_FLUSH] = { "SELECT set_config('synchronous_commit', 'on', true), "
-                   "pg_logical_emit_message(true, 'spendgate', '')",
-                   "flush the log", false },
-    [PG_CLOCK] = { "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-                   "read the clock", false },
-    [PG_SCHEMA] = { "SELECT coalesce(max(number), 0) FROM spendgate.schema_step",
-                    "read the schema version", false },
-    [PG_BLOCK_HOLD] = { "SELECT nextval('spendgate.hold_number')", "number holds", false },
-    [PG_BLOCK_CHARGE] = { "SELECT nextval('spendgate.charge_number')", "number charges", false },
-    [PG_BLOCK_CREDIT] = { "SELECT nextval('spendgate.credit_number')", "number credits", false },
-    [PG_BLOCK_EVENT] = { "SELECT nextval('spendgate.event_number')", "number events", false },
-    [PG_LOCK_CHAIN] = { LOCK_ACCOUNTS("$1"), "lock accounts", false },
-    [PG_LOCK_CHAIN_OF_HOLD] = { LOCK_ACCOUNTS("(SELECT h.chain_id FROM spendgate.hold h "
-                                              "WHERE h.id = $1 AND h.nonce = $2)"),
-                                "lock accounts", false },
-    [PG_LOAD_CHAIN] = { "SELECT " CHAIN_COLUMNS
-                        " FROM spendgate.chain_account m " CHAIN_JOINS PERIOD_JOIN(
-                            "$3") "WHERE m.chain_id = $1 ORDER BY m.position, b.id",
-                        "read a chain", false },
-    [PG_LOAD_CHAIN_OF_HOLD] = { "SELECT " CHAIN_COLUMNS
-                                " FROM spendgate.hold h JOIN spendgate.chain_account m "
-                                "ON m.chain_id = h.chain_id " CHAIN_JOINS PERIOD_JOIN(
-                                    "CASE WHEN $3::bigint = 0 THEN h.placed_us ELSE $3 "
-                                    "END") "WHERE h.id = $1 AND h.nonce = $4 ORDER BY "
-                                           "m.position, b.id",
-                                "read a chain", false },
-    [PG_LINES] = { "SELECT " PG_LINE_COLUMNS ", " PERIOD_COLUMNS
-                   " FROM spendgate.budget b " PERIOD_JOIN(
-                       "$3") "WHERE b.id > $1::bigint * 256 AND b.id < $1 * 256 + 256 ORDER BY "
-                             "b.id",
-                   "read budget lines", false },
-    [PG_OLDEST] = { "SELECT min(expires_us) FROM spendgate.hold WHERE state = 0",
-                    "look for expired holds", false },
-    [PG_RATE] = { "SELECT tat_ns FROM spendgate.rate WHERE account_id = $1 AND name = $2",
-                  "read a rate", false },
-    [PG_HOLD] = { HOLD_BY_ID, "read a hold", false },
-    [PG_HOLD_LOCKED] = { HOLD_BY_ID " FOR NO KEY UPDATE OF h", "read a hold", false },
-    [PG_CHARGED] = { "SELECT amount_nanos FROM spendgate.charge WHERE id = $1", "read a charge",
-                     false },
-    [PG_CHARGE] = { "SELECT " PG_CHARGE_COLUMNS " " PG_CHARGE_FROM
-                    "WHERE c.id = $1 AND c.nonce = $2",
-                    "read a charge", false },
-    [PG_REFUNDED] = { "SELECT coalesce(sum(amount_nanos), 0)::bigint FROM spendgate.charge "
-                      "WHERE refund_of = $1 AND refund_of <> 0",
-                      "read refunds", false },
-    [PG_ADMISSION] = { "SELECT " PG_HOLD_COLUMNS ", a.hold_id FROM spendgate.admission a "
-                       "LEFT JOIN spendgate.hold h ON h.id = a.hold_id AND a.hold_id <> 0 "
-                       "WHERE a.key = $1 AND (a.expires_us > $2 OR h.state = 0)",
-                       "read an admission", false },
-    [PG_IDEMPOTENCY] = { "SELECT fingerprint, reply FROM spendgate.idempotency WHERE scope = $1 "
-                         "AND key = $2",
-                         "read an idempotency key", true },
-    [PG_ACCOUNT_BY_NAME] = { "SELECT " PG_ACCOUNT_COLUMNS
-                             " FROM spendgate.account a WHERE a.name = $1",
-                             "read an account", false },
-    [PG_ACCOUNT_LOCK] = { "SELECT a.id FROM spendgate.account a WHERE a.name = $1 "
-                          "FOR NO KEY UPDATE OF a",
-                          "lock an account", false },
-    [PG_ACCOUNT_BY_ID] = { "SELECT " PG_ACCOUNT_COLUMNS " FROM spendgate.account a WHERE a.id = $1",
-                           "read an account", false },
-    [PG_TREE_LOCK] = { "SELECT pg_advisory_xact_lock(hashtextextended('spendgate.parents', 0))",
-                       "lock the parents", false },
-    [PG_GENERATIONS] = { "WITH RECURSIVE below (id, depth) AS (VALUES ($1::bigint, 0) UNION ALL "
-                         "SELECT a.id, b.depth + 1 FROM below b JOIN spendgate.account a "
-                         "ON a.parent_id = b.id AND a.parent_id <> 0 WHERE b.depth < $2::integer) "
-                         "SELECT max(depth) FROM below",
-                         "look below an account", false },
-    [PG_CHAIN_FIND] = { "SELECT id FROM spendgate.chain WHERE spec = $1", "find a chain", false },
-    [PG_CHAIN_INSERT] = { "INSERT INTO spendgate.chain (spec, payer_id) VALUES ($1, $2) "
-                          "ON CONFLICT (spec) DO NOTHING",
-                          "make a chain", false },
-    [PG_CHAIN_MEMBERS] = { "INSERT INTO spendgate.chain_account (chain_id, position, account_id, "
-                           "roles) SELECT n.id, u.position - 1, u.account_id, u.roles "
-                           "FROM spendgate.chain n, unnest($2::bigint[], $3::integer[]) "
-                           "WITH ORDINALITY AS u (account_id, roles, position) WHERE n.spec = $1 "
-                           "ON CONFLICT DO NOTHING",
-                           "make a chain", false },
-    [PG_LAST_SEEN] = { "SELECT coalesce((SELECT o.name FROM spendgate.chain_account n JOIN "
-                       "spendgate.account o "
-                       "ON o.id = n.account_id WHERE n.chain_id = m.chain_id AND n.roles & "
-                       "$3::integer <> 0), "
-                       "'') FROM spendgate.account a JOIN spendgate.chain_account m ON "
-                       "m.account_id = a.id "
-                       "WHERE a.name = $1 AND m.roles & $2::integer <> 0 ORDER BY m.chain_id DESC "
-                       "LIMIT 1",
-                       "find a name last seen", false },
-    [PG_SPENT] = { "SELECT coalesce(sum(CASE c.kind WHEN 1 THEN -c.amount_nanos "
-                   "ELSE c.amount_nanos END), 0)::bigint FROM spendgate.chain_account m "
-                   "JOIN spendgate.charge c ON c.chain_id = m.chain_id WHERE m.account_id = $1 "
-                   "AND c.at_us >= $2 AND c.at_us < $3",
-                   "sum the journal", false },
-    [PG_HELD] = { "SELECT coalesce(sum(h.amount_nanos), 0)::bigint FROM spendgate.hold h "
-                  "WHERE h.state = 0 AND h.placed_us >= $2 AND h.placed_us < $3 AND EXISTS "
-                  "(SELECT 1 FROM spendgate.chain_account m WHERE m.account_id = $1 "
-                  "AND m.chain_id = h.chain_id)",
-                  "sum the journal", false },
-    [PG_CREDIT_SUM] = { "SELECT coalesce(sum(amount_nanos), 0)::bigint FROM spendgate.credit "
-                        "WHERE budget_id = $1 AND from_us < $3 AND until_us > $2",
-                        "sum credits", false },
-    [PG_HISTORY] = { "SELECT p.start_us, p.end_us, p.spent_nanos, "
-                     "(SELECT coalesce(sum(c.amount_nanos), 0)::bigint FROM spendgate.credit c "
-                     "WHERE c.budget_id = p.budget_id AND c.from_us < p.end_us "
-                     "AND c.until_us > p.start_us) FROM spendgate.budget_period p "
-                     "WHERE p.budget_id = $1 AND p.end_us <= $2 ORDER BY p.start_us DESC LIMIT $3",
-                     "read earlier periods", false },
-    [PG_ROUTE_AMOUNTS] = { "SELECT amount_nanos FROM spendgate.charge WHERE route = $1 "
-                           "AND kind = 0 ORDER BY id DESC LIMIT $2",
-                           "read a route's charges", false },
-    [PG_EXPIRED] = { "SELECT id, nonce FROM spendgate.hold WHERE state = 0 AND expires_us <= $1 "
-                     "ORDER BY expires_us LIMIT $2",
-                     "read expired holds", false },
-    [PG_UNKNOWN_HOLD] = { "SELECT " PG_CHARGE_COLUMNS " " PG_CHARGE_FROM
-                          "WHERE c.id = (SELECT t.charge_id FROM spendgate.charge_hold_text t "
-                          "WHERE t.hold_text = $1)",
-                          "read a charge", false },
-    [PG_PRICE_FIND] = { "SELECT p.id, p.provider, p.model, p.from_us, p.source, p.rates "
-                        "FROM spendgate.price p WHERE p.model = $1 AND ($2::text IS NULL OR "
-                        "p.provider = $2) AND p.from_us = coalesce((SELECT max(q.from_us) FROM "
-                        "spendgate.price q WHERE q.model = p.model AND q.provider = p.provider AND "
-                        "q.from_us <= coalesce((SELECT h.placed_us FROM spendgate.hold h WHERE "
-                        "h.id = $3 AND h.nonce = $4), $5)), (SELECT min(q.from_us) FROM "
-                        "spendgate.price q WHERE q.model = p.model AND q.provider = p.provider AND "
-                        "q.from_us <= $5)) ORDER BY p.provider LIMIT 2",
-                        "read a price", false },
-    [PG_PRICE_LOCK] = { "SELECT pg_advisory_xact_lock(hashtextextended('spendgate.price', 0))",
-                        "lock the prices", false },
-    [PG_PRICE_INSERT] = { "INSERT INTO spendgate.price (provider, model, from_us, source, rates) "
-                          "VALUES ($1, $2, $3, $4, $5)",
-                          "write a price", false },
-    [PG_VERIFICATION] = { "SELECT value FROM spendgate.counter WHERE name = 'verification'",
-                          "read the verification counter", false },
-    [PG_VERIFICATION_NEXT] = { "UPDATE spendgate.counter SET value = value + 1 "
-                               "WHERE name = 'verification' RETURNING value",
-                               "advance the verification counter", false },
-    [PG_PRUNED_UNTIL] = { "SELECT value FROM spendgate.counter WHERE name = 'pruned_until_us'",
-                          "read what was pruned", false },
-    [PG_ACCOUNT_INSERT] = { "INSERT INTO spendgate.account (name, plan, parent_id, frozen, "
-                            "revoked, "
-                            "expires_us, verify_after, live_holds, first_seen_us) "
-                            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) "
-                            "ON CONFLICT (name) DO NOTHING RETURNING id",
-                            "make an account", false },
-    [PG_ACCOUNT_UPDATE] = { "UPDATE spendgate.account SET plan = $2, parent_id = $3, frozen = $4, "
-                            "revoked = $5, expires_us = $6, verify_after = $7, live_holds = $8 "
-                            "WHERE id = $1",
-                            "write an account", false },
-    [PG_LINE_NEXT] = { "SELECT coalesce(max(id), $1::bigint * 256) + 1 FROM spendgate.budget "
-                       "WHERE id > $1 * 256 AND id < $1 * 256 + 256",
-                       "make a budget line", false },
-    [PG_LINE_INSERT] = { "INSERT INTO spendgate.budget (id, account_id, kind, timezone, "
-                         "anchor_day, week_start, created_us, hand_limit_nanos, hand_enforce) "
-                         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                         "make a budget line", false },
-    [PG_LINE_UPDATE] = { "UPDATE spendgate.budget SET hand_limit_nanos = $2, hand_enforce = $3 "
-                         "WHERE id = $1",
-                         "write a budget line", false },
-    [PG_PERIOD_WRITE] = { "INSERT INTO spendgate.budget_period (budget_id, start_us, end_us, "
-                          "spent_nanos, held_nanos, alerted) VALUES ($1, $2, $3, $4, $5, $6) "
-                          "ON CONFLICT (budget_id, start_us) DO UPDATE SET "
-                          "spent_nanos = excluded.spent_nanos, held_nanos = excluded.held_nanos, "
-                          "alerted = excluded.alerted",
-                          "write a period", false },
-    [PG_HOLD_INSERT] = { "INSERT INTO spendgate.hold (id, nonce, chain_id, state, amount_nanos, "
-                         "placed_us, expires_us, ttl_us, charge_id, caller, plan, route) "
-                         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-                         "place a hold", false },
-    [PG_HOLD_UPDATE] = { "UPDATE spendgate.hold SET state = $2, amount_nanos = $3, "
-                         "expires_us = $4, charge_id = $5, placed_us = $6, "
-                         "expiry_charged_nanos = $7, expiry_charge_id = $8 WHERE id = $1",
-                         "write a hold", false },
-    [PG_CHARGE_INSERT] = { "INSERT INTO spendgate.charge (id, nonce, kind, chain_id, "
-                           "amount_nanos, at_us, created_us, occurred_us, hold_id, refund_of, "
-                           "hold_text, model, route, tags, token, note, metadata, usage, price_id) "
-                           "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
-                           "$15, $16, $17, $18, $19)",
-                           "record a charge", false },
-    [PG_CHARGE_HOLD_TEXT] = { "INSERT INTO spendgate.charge_hold_text (hold_text, charge_id) "
-                              "VALUES ($1, $2)",
-                              "record a charge", false },
-    [PG_CREDIT_INSERT] = { "INSERT INTO spendgate.credit (id, budget_id, amount_nanos, from_us, "
-                           "until_us, created_us, who, note) "
-                           "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-                           "record a credit", false },
-    [PG_CREDIT_ADD] = { "UPDATE spendgate.budget SET credits_nanos = credits_nanos + $2 "
-                        "WHERE id = $1",
-                        "record a credit", false },
-    [PG_RATE_WRITE] = { "INSERT INTO spendgate.rate (account_id, name, tat_ns) VALUES ($1, $2, $3) "
-                        "ON CONFLICT (account_id, name) DO UPDATE SET tat_ns = excluded.tat_ns",
-                        "write a rate", false },
-    [PG_ADMISSION_WRITE] = { "INSERT INTO spendgate.admission (key, hold_id, expires_us) "
-                             "VALUES ($1, $2, $3) ON CONFLICT (key) DO UPDATE SET "
-                             "hold_id = excluded.hold_id, expires_us = excluded.expires_us",
-                             "note an admission", false },
-    [PG_IDEMPOTENCY_WRITE] = { "INSERT INTO spendgate.idempotency (scope, key, fingerprint, reply, "
-                               "created_us) VALUES ($1, $2, $3, $4, $5)",
-                               "keep a reply", false },
-    [PG_EVENT_INSERT] = { "INSERT INTO spendgate.event (id, kind, account_id, budget_id, "
-                          "period_start_us, hold_id, percent, created_us, who, text, note) "
-                          "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-                          "write an event", false },
-    [PG_ACCOUNT_NAMES] = { "SELECT name FROM spendgate.account WHERE name > $1 ORDER BY name "
-                           "LIMIT $2",
-                           "list accounts", false },
-};
-
-/* ---- columns -------------------------------------------------------------------------------- */
-
-bool
-pg_is_null(const PGresult *result, int row, int column)
-{
-    return PQgetisnull(result, row, column) != 0;
-}
-
-/* The server writes bigints in full and in range. */
-int64_t
-pg_get_int(const PGresult *result, int row, int column)
-{
-    const char *text = row < PQntuples(result) ? PQgetvalue(result, row, column) : "";
-    bool negative = text[0] == '-';
-    uint64_t value = 0;
-
-    for (text += negative; *text >= '0' && *text <= '9'; text++)
-        value = value * 10 + (uint64_t)(*text - '0');
-    return (int64_t)(negative ? 0 - value : value);
-}
-
-bool
-pg_get_text(const PGresult *result, int row, int column, char *out, size_t size)
-{
-    return text_copy(out, size, PQgetvalue(result, row, column)); /* "" for NULL */
-}
-
-enum status
-pg_too_long(const struct postgres_store *s, struct error *err)
-{
-    return error_set(err, STATUS_CORRUPT,
-                     "store %s: a stored text is longer than it can be; run `spendgate verify`",
-                     s->place);
-}
-
-bool
-pg_read_account(const PGresult *r, int row, int first, struct account *out)
-{
-    memset(out, 0, sizeof(*out));
-    out->id = pg_get_int(r, row, first);
-    out->parent_id = pg_get_int(r, row, first + 3);
-    out->frozen = pg_get_int(r, row, first + 4) != 0;
-    out->revoked = pg_get_int(r, row, first + 5) != 0;
-    out->expires_us = pg_get_int(r, row, first + 6);
-    out->verify_after = pg_get_int(r, row, first + 7);
-    out->live_holds = pg_get_int(r, row, first + 8);
-    out->first_seen_us = pg_get_int(r, row, first + 9);
-    return pg_get_text(r, row, first + 1, out->name, sizeof(out->name)) &&
-           pg_get_text(r, row, first + 2, out->plan, sizeof(out->plan));
-}
-
-bool
-pg_read_line(const PGresult *r, int row, int first, int account, struct budget_line *out)
-{
-    memset(out, 0, sizeof(*out));
-    out->account = account;
-    out->id = pg_get_int(r, row, first);
-    out->spec.kind = (enum period_kind)pg_get_int(r, row, first + 1);
-    out->spec.anchor_day = (int)pg_get_int(r, row, first + 3);
-    out->spec.week_start = (int)pg_get_int(r, row, first + 4);
-    out->created_us = pg_get_int(r, row, first + 5);
-    out->hand_limited = !pg_is_null(r, row, first + 6);
-    out->hand_limit_nanos = pg_get_int(r, row, first + 6);
-    out->hand_enforced = !pg_is_null(r, row, first + 7);
-    out->hand_enforce = (enum enforce)pg_get_int(r, row, first + 7);
-    out->has_credits = pg_get_int(r, row, first + 8) != 0;
-    return pg_get_text(r, row, first + 2, out->spec.timezone, sizeof(out->spec.timezone));
-}
-
-/* The last period row that starts at or before `at_us`; it is the one asked for only when it has
- * not ended by then. */
-static void
-read_period(const PGresult *r, int row, int first, int64_t at_us, struct budget_line *line)
-{
-    if (pg_is_null(r, row, first) || pg_get_int(r, row, first + 1) <= at_us)
-        return;
-    line->period_stored = true;
-    line->period.start_us = pg_get_int(r, row, first);
-    line->period.end_us = pg_get_int(r, row, first + 1);
-    line->spent_nanos = pg_get_int(r, row, first + 2);
-    line->held_nanos = pg_get_int(r, row, first + 3);
-    line->alerted = (int)pg_get_int(r, row, first + 4);
-    line->credit_nanos = pg_get_int(r, row, first + 5);
-}
-
-static int
-hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static void
-read_caller(const char *hex, uint8_t out[CALLER_BYTES])
-{
-    for (size_t i = 0; i < CALLER_BYTES && hex_digit(hex[0]) >= 0 && hex_digit(hex[1]) >= 0; i++) {
-        out[i] = (uint8_t)(hex_digit(hex[0]) << 4 | hex_digit(hex[1]));
-        hex += 2;
-    }
-}
-
-bool
-pg_read_hold(const PGresult *r, int row, int first, struct hold *out)
-{
-    memset(out, 0, sizeof(*out));
-    out->id = pg_get_int(r, row, first);
-    out->nonce = (uint64_t)pg_get_int(r, row, first + 1);
-    out->chain_id = pg_get_int(r, row, first + 2);
-    out->state = (enum hold_state)pg_get_int(r, row, first + 3);
-    out->amount_nanos = pg_get_int(r, row, first + 4);
-    out->placed_us = pg_get_int(r, row, first + 5);
-    out->expires_us = pg_get_int(r, row, first + 6);
-    out->ttl_us = pg_get_int(r, row, first + 7);
-    out->charge_id = pg_get_int(r, row, first + 8);
-    read_caller(PQgetvalue(r, row, first + 9), out->caller);
-    out->expiry_charged_nanos = pg_get_int(r, row, first + 12);
-    out->expiry_charge_id = pg_get_int(r, row, first + 13);
-    return pg_get_text(r, row, first + 10, out->plan, sizeof(out->plan)) &&
-           pg_get_text(r, row, first + 11, out->route, sizeof(out->route));
-}
-
-bool
-pg_read_charge(const PGresult *r, int row, struct charge_row *out)
-{
-    struct charge *c = &out->charge;
-
-    memset(out, 0, sizeof(*out));
-    c->id = pg_get_int(r, row, 0);
-    c->nonce = (uint64_t)pg_get_int(r, row, 1);
-    c->kind = (enum charge_kind)pg_get_int(r, row, 2);
-    out->chain_id = pg_get_int(r, row, 3);
-    c->amount_nanos = pg_get_int(r, row, 4);
-    c->at_us = pg_get_int(r, row, 5);
-    c->created_us = pg_get_int(r, row, 6);
-    c->occurred_us = pg_get_int(r, row, 7);
-    out->hold_number = pg_get_int(r, row, 8);
-    c->refund_of = pg_get_int(r, row, 9);
-    c->refund_of_nonce = (uint64_t)pg_get_int(r, row, 20);
-    c->price_id = pg_get_int(r, row, 22);
-    if (!pg_get_text(r, row, 10, c->hold_id, sizeof(c->hold_id)))
-        return false;
-    if (out->hold_number != 0 && !pg_is_null(r, row, 11))
-        public_id_format("hld_", out->hold_number, (uint64_t)pg_get_int(r, row, 11), c->hold_id);
-    return pg_get_text(r, row, 12, c->account, sizeof(c->account)) &&
-           pg_get_text(r, row, 13, c->key_id, sizeof(c->key_id)) &&
-           pg_get_text(r, row, 14, c->model, sizeof(c->model)) &&
-           pg_get_text(r, row, 15, c->route, sizeof(c->route)) &&
-           pg_get_text(r, row, 16, c->tags, sizeof(c->tags)) &&
-           pg_get_text(r, row, 17, c->token, sizeof(c->token)) &&
-           pg_get_text(r, row, 18, c->note, sizeof(c->note)) &&
-           pg_get_text(r, row, 19, c->metadata, sizeof(c->metadata)) &&
-           pg_get_text(r, row, 21, c->usage, sizeof(c->usage));
-}
 
 /* ---- accounts ------------------------------------------------------------------------------- */
 
@@ -453,8 +54,17 @@ postgres_account_lock(struct store_backend *backend, const char *name, struct ac
 {
     struct postgres_store *s = postgres_of(backend);
     struct pg_params p = { 0 };
-    enum status status = pg_ensure_begun(s, err);
+    enum status status;
 
+    if (account_kind_of(name) == ACCOUNT_ALL && !s->alone) {
+        s->want_alone = true;
+        if (s->begun) { /* something was written first: from the start again */
+            s->failure = STORE_TRY_AGAIN;
+            return error_set(err, STATUS_BUSY, "store %s: `all` is to be changed alone; try again",
+                             s->place);
+        }
+    }
+    status = pg_ensure_begun(s, err);
     pg_string(&p, name);
     if (status == STATUS_OK)
         status = pg_queue(s, PG_ACCOUNT_LOCK, &p, NULL, err);
@@ -546,7 +156,7 @@ postgres_last_seen(struct store_backend *backend, enum chain_role role, const ch
 struct answers {
     PGresult *hold, *refunded, *idempotency, *admission, *oldest, *chain, *clock;
     PGresult *rates[LEDGER_RATES_MAX];
-    PGresult *blocks[PG_BLOCKS];
+    PGresult *numbers[PG_NUMBERS];
 };
 
 static void
@@ -561,8 +171,24 @@ clear_answers(struct answers *a)
     PQclear(a->clock);
     for (size_t i = 0; i < LEDGER_RATES_MAX; i++)
         PQclear(a->rates[i]);
-    for (size_t i = 0; i < PG_BLOCKS; i++)
-        PQclear(a->blocks[i]);
+    for (size_t i = 0; i < PG_NUMBERS; i++)
+        PQclear(a->numbers[i]);
+}
+
+/* The last period row that starts at or before `at_us`; it is the one asked for only when it has
+ * not ended by then. */
+static void
+read_period(const PGresult *r, int row, int first, int64_t at_us, struct budget_line *line)
+{
+    if (pg_is_null(r, row, first) || pg_get_int(r, row, first + 1) <= at_us)
+        return;
+    line->period_stored = true;
+    line->period.start_us = pg_get_int(r, row, first);
+    line->period.end_us = pg_get_int(r, row, first + 1);
+    line->spent_nanos = pg_get_int(r, row, first + 2);
+    line->held_nanos = pg_get_int(r, row, first + 3);
+    line->alerted = (int)pg_get_int(r, row, first + 4);
+    line->credit_nanos = pg_get_int(r, row, first + 5);
 }
 
 /* The line in columns `first`.. with its period, appended to the ledger. */
@@ -751,18 +377,18 @@ queue_rates(struct postgres_store *s, const struct ledger *ledger, struct answer
 /* What costs no round trip when it is asked for here: numbers for what will be written, and the
  * clock. */
 static enum status
-queue_supplies(struct postgres_store *s, struct answers *a, struct error *err)
+queue_supplies(struct postgres_store *s, const struct store_load *load, struct answers *a,
+               struct error *err)
 {
-    static const enum pg_statement fetch[] = { PG_BLOCK_HOLD, PG_BLOCK_CHARGE, PG_BLOCK_CREDIT,
-                                               PG_BLOCK_EVENT };
     enum status status = STATUS_OK;
 
     if (pg_clock_due(s))
         status = pg_queue(s, PG_CLOCK, NULL, &a->clock, err);
-    for (size_t i = 0; i < PG_BLOCKS && status == STATUS_OK && s->mode == STORE_WRITE; i++) {
-        if (s->blocks[i].next == s->blocks[i].end)
-            status = pg_queue(s, fetch[i], NULL, &a->blocks[i], err);
-    }
+    if (status == STATUS_OK && load->will_hold && s->mode == STORE_WRITE && !s->numbers[PG_HOLDS])
+        status = pg_queue(s, PG_HOLD_NUMBER, NULL, &a->numbers[PG_HOLDS], err);
+    if (status == STATUS_OK && load->will_charge && s->mode == STORE_WRITE &&
+        !s->numbers[PG_CHARGES])
+        status = pg_queue(s, PG_CHARGE_NUMBER, NULL, &a->numbers[PG_CHARGES], err);
     return status;
 }
 
@@ -771,11 +397,9 @@ read_supplies(struct postgres_store *s, const struct answers *a)
 {
     if (a->clock != NULL)
         pg_note_clock(s, pg_get_int(a->clock, 0, 0));
-    for (size_t i = 0; i < PG_BLOCKS; i++) {
-        if (a->blocks[i] == NULL)
-            continue;
-        s->blocks[i].next = pg_get_int(a->blocks[i], 0, 0);
-        s->blocks[i].end = s->blocks[i].next + PG_ID_BLOCK;
+    for (size_t i = 0; i < PG_NUMBERS; i++) {
+        if (a->numbers[i] != NULL)
+            s->numbers[i] = pg_get_int(a->numbers[i], 0, 0);
     }
 }
 
@@ -863,8 +487,25 @@ queue_load(struct postgres_store *s, const struct store_load *load, int64_t chai
     if (status == STATUS_OK)
         status = queue_rates(s, load->ledger, a, err);
     if (status == STATUS_OK)
-        status = queue_supplies(s, a, err);
+        status = queue_supplies(s, load, a, err);
     return status == STATUS_OK && alone ? pg_queue(s, PG_COMMIT, NULL, NULL, err) : status;
+}
+
+/* A line of `all` may be changed only by who is alone; see store_postgres.c. */
+static enum status
+refuse_if_all_counts(struct postgres_store *s, const struct ledger *ledger, struct error *err)
+{
+    if (s->mode != STORE_WRITE || s->alone)
+        return STATUS_OK;
+    for (size_t i = 0; i < ledger->line_count; i++) {
+        if (account_kind_of(ledger->accounts[ledger->lines[i].account].name) != ACCOUNT_ALL)
+            continue;
+        s->all_counted = true;
+        s->failure = STORE_TRY_AGAIN;
+        return error_set(err, STATUS_BUSY, "store %s: `all` has a budget by now; try again",
+                         s->place);
+    }
+    return STATUS_OK;
 }
 
 /* Only a post that is repeated asks for it. */
@@ -909,6 +550,8 @@ postgres_load(struct store_backend *backend, struct store_load *load, struct err
     if (status == STATUS_OK)
         status = read_answers(s, &a, load, at_us, err);
     clear_answers(&a);
+    if (status == STATUS_OK)
+        status = refuse_if_all_counts(s, ledger, err);
     if (status == STATUS_OK && ledger->account_count > 0)
         ledger->chain_id = chain != 0 ? chain : load->hold.chain_id;
     if (status == STATUS_OK && load->hold_found && load->hold.charge_id != 0)

@@ -118,7 +118,9 @@ migrate_in_transaction(struct postgres_store *s, int *applied, struct error *err
 {
     struct error ignored;
     enum status status = execute(
-        s, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on",
+        s,
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on; "
+        "SET LOCAL statement_timeout = 0",
         "begin", err);
 
     if (status == STATUS_OK)
@@ -141,10 +143,8 @@ postgres_make_partitions(struct postgres_store *s, int64_t now_us, int *made, st
 
     pg_int(&p, now_us);
     pg_int(&p, MONTHS_AHEAD);
-    status = pg_queue_text(s, "SELECT spendgate.charge_partitions($1, $2)", "make partitions", &p,
-                           &result, err);
-    if (status == STATUS_OK)
-        status = pg_exchange(s, PG_LISTING_MS, err);
+    status = pg_run_long(s, PG_BEGIN_WRITE, "SELECT spendgate.charge_partitions($1, $2)",
+                         "make partitions", &p, &result, err);
     *made = status == STATUS_OK ? (int)pg_get_int(result, 0, 0) : 0;
     PQclear(result);
     return status;

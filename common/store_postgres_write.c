@@ -221,11 +221,8 @@ postgres_credit_write(struct store_backend *backend, struct credit_row *credit, 
 {
     struct postgres_store *s = postgres_of(backend);
     struct pg_params p = { 0 }, add = { 0 };
-    enum status status = pg_number(s, PG_CREDITS, &credit->id, err);
+    enum status status;
 
-    if (status != STATUS_OK)
-        return status;
-    pg_int(&p, credit->id);
     pg_int(&p, credit->budget_id);
     pg_int(&p, credit->amount_nanos);
     pg_int(&p, credit->from_us);
@@ -389,12 +386,7 @@ postgres_event_write(struct store_backend *backend, const struct event_row *even
 {
     struct postgres_store *s = postgres_of(backend);
     struct pg_params p = { 0 };
-    int64_t id;
-    enum status status = pg_number(s, PG_EVENTS, &id, err);
 
-    if (status != STATUS_OK)
-        return status;
-    pg_int(&p, id);
     pg_int(&p, (int64_t)event->kind);
     pg_int(&p, event->account_id);
     pg_int(&p, event->budget_id);

@@ -234,6 +234,7 @@ store_spend(struct store *s, const struct spend *spend, const struct idempotency
     do {
         change_init(&c, s, idempotency, writer, now_us, out, reply);
         change_load(s, &c);
+        s->load.will_charge = true;
         if (spend->hold_id != NULL &&
             !public_id_parse("hld_", spend->hold_id, &s->load.hold_id, &s->load.hold_nonce))
             s->load.hold_id = 0;

@@ -234,7 +234,6 @@ sqlite_credit_write(struct store_backend *backend, struct credit_row *credit, st
     status = sqlite_run(s, stmt, "record a credit", err);
     if (status != STATUS_OK)
         return status;
-    credit->id = sqlite3_last_insert_rowid(s->db);
     status = sqlite_prepared(s, SQL_CREDIT_ADD, &stmt, err);
     if (status != STATUS_OK)
         return status;

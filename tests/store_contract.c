@@ -105,19 +105,26 @@ postgres_end(void)
 }
 
 static bool
+postgres_make_with(struct fixture *f, const char *more)
+{
+    const struct store_options options = { .url = f->url };
+    int applied;
+
+    cluster_database(&cluster, f->database, sizeof(f->database));
+    cluster_url(&cluster, f->database, more, f->url, sizeof(f->url));
+    return store_migrate(&options, &applied, &f->err) == STATUS_OK;
+}
+
+static bool
 postgres_make(struct fixture *f)
 {
-    cluster_database(&cluster, f->database, sizeof(f->database));
-    cluster_url(&cluster, f->database, "", f->url, sizeof(f->url));
-    return true;
+    return postgres_make_with(f, "");
 }
 
 static bool
 postgres_make_unnamed(struct fixture *f)
 {
-    cluster_database(&cluster, f->database, sizeof(f->database));
-    cluster_url(&cluster, f->database, "&prepare=no", f->url, sizeof(f->url));
-    return true;
+    return postgres_make_with(f, "&prepare=no");
 }
 
 static void
@@ -144,7 +151,7 @@ static const struct kind_of_store {
     { "sqlite", false, NULL, NULL, 0, sqlite_make, sqlite_remove },
 #ifdef HAVE_POSTGRES
     { "postgresql", true, postgres_begin, postgres_end, 0, postgres_make, postgres_remove },
-    { "postgresql, prepare=no", true, postgres_begin, postgres_end, 5, postgres_make_unnamed,
+    { "postgresql, prepare=no", true, postgres_begin, postgres_end, 6, postgres_make_unnamed,
       postgres_remove },
 #endif
 };
@@ -1942,6 +1949,58 @@ test_charges_are_filtered_paged_and_summed(void)
 }
 
 static bool
+note_amount(void *context, const struct charge *charge)
+{
+    struct buf *amounts = context;
+
+    buf_add_format(amounts, " %lld", (long long)charge->amount_nanos);
+    return true;
+}
+
+static bool
+note_hold(void *context, const struct hold *hold, const char *account)
+{
+    struct buf *amounts = context;
+
+    (void)account;
+    buf_add_format(amounts, " %lld", (long long)(hold->amount_nanos / CENT));
+    return true;
+}
+
+static void
+test_listings_are_newest_first_whichever_process_wrote(void)
+{
+    struct fixture *f = setup();
+    struct store *stores_open[3] = { f->store };
+    struct charge_filter every = { .to_us = INT64_MAX, .before_id = INT64_MAX, .limit = 100 };
+    char storage[128];
+    struct buf amounts;
+
+    CHECK_TRUE("first sight", admit(f, "user_1", NOON));
+    for (int i = 1; i < 3; i++)
+        CHECK_STATUS(STATUS_OK, store_open(&f->options, &stores_open[i], &f->err), &f->err);
+    for (int i = 1; i <= 7; i++) {
+        f->store = stores_open[i % 3];
+        f->plans[0].hold.nanos = i * CENT;
+        CHECK_TRUE("hold", admit(f, "user_1", NOON));
+        (void)spend_as(f, "user_1", i, NULL, NOON);
+    }
+    buf_init(&amounts, storage, sizeof(storage));
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &every, note_amount, &amounts, &f->err),
+                 &f->err);
+    CHECK_STRING("charges", " 7 6 5 4 3 2 1", buf_text(&amounts));
+    buf_clear(&amounts);
+    CHECK_STATUS(STATUS_OK,
+                 store_holds(f->store, NULL, HOLD_HELD, 100, note_hold, &amounts, &f->err),
+                 &f->err);
+    CHECK_STRING("holds", " 7 6 5 4 3 2 1 5", buf_text(&amounts));
+    f->store = stores_open[0];
+    store_close(stores_open[1]);
+    store_close(stores_open[2]);
+    teardown(f);
+}
+
+static bool
 count_hold(void *context, const struct hold *hold, const char *account)
 {
     int64_t *held = context;
@@ -2208,6 +2267,76 @@ test_a_hold_whose_owner_died_frees_its_room_and_its_late_post_counts_once(void)
     CHECK_INT("recorded", 1, shared->passed);
     CHECK_INT("repeats", 3, shared->refused);
     CHECK_INT("spent", 5 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON + TTL).spent_nanos);
+    munmap(shared, sizeof(*shared));
+    teardown(f);
+}
+
+/* Half of the 5 cents of each hold is spent, until the budget of `all` refuses. */
+static void
+spend_until_all_is_full(struct fixture *f, struct shared *shared, int index)
+{
+    struct chain_names names = names_of("ak_1", "user_1", "");
+    struct spend spend = { .cost_nanos = 5 * CENT / 2, .token = "php" };
+    char id[PUBLIC_ID_SIZE];
+
+    names.key_id[3] = names.subject[5] = (char)('a' + index);
+    f->verdict.reason = REASON_NONE;
+    while (f->verdict.reason != REASON_BUDGET && shared->failed == 0) {
+        admit_quietly(f, shared, &names, NOON);
+        if (!f->verdict.allow)
+            continue;
+        spend.hold_id = hold_text(&f->verdict.hold, id);
+        if (store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err) !=
+            STATUS_OK)
+            shared->failed++;
+    }
+}
+
+/* One line after the other on `all`, each beginning at what the journal holds by then. */
+static void
+give_all_its_lines(struct fixture *f, struct shared *shared)
+{
+    static const enum period_kind kinds[] = { PERIOD_NONE, PERIOD_DAY, PERIOD_YEAR, PERIOD_MONTH };
+
+    for (size_t i = 0; i < CHECK_COUNT(kinds); i++) {
+        while (shared->passed < 30 * (int)(i + 1) && shared->failed == 0)
+            usleep(1000);
+        if (store_budget_set(f->store, "all", kinds[i], 6 * USD, NULL, &actor, NOON, &f->result,
+                             &f->err) == STATUS_OK)
+            continue;
+        printf("child: %s\n", f->err.message);
+        shared->failed++;
+    }
+}
+
+static void
+set_all_or_spend(struct fixture *f, struct shared *shared, int index)
+{
+    if (index == 0)
+        give_all_its_lines(f, shared);
+    else
+        spend_until_all_is_full(f, shared, index);
+}
+
+static void
+test_i7_a_budget_set_on_all_under_load_counts_every_charge_and_hold(void)
+{
+    struct fixture *f = setup();
+    struct shared *shared = share();
+    struct budget_line line;
+
+    f->plans[0].budgets[0].limit_nanos = 100 * USD;
+    race(f, shared, 8, set_all_or_spend);
+    CHECK_INT("failed", 0, shared->failed);
+    for (enum period_kind kind = PERIOD_DAY; kind <= PERIOD_NONE; kind++) {
+        line = line_of(f, "all", kind, NOON);
+        if (line.spent_nanos < 0) /* no such line */
+            continue;
+        CHECK_INT("spent", shared->passed * (5 * CENT / 2), line.spent_nanos);
+        CHECK_INT("held", 0, line.held_nanos);
+        CHECK_TRUE("I1", line.spent_nanos <= 6 * USD);
+        CHECK_TRUE("full", line.spent_nanos > 6 * USD - 8 * 5 * CENT);
+    }
     munmap(shared, sizeof(*shared));
     teardown(f);
 }
@@ -2828,6 +2957,7 @@ main(void)
         CHECK_TEST(test_subjects_that_were_not_listed_since_are_found),
         CHECK_TEST(test_the_api_keys_of_a_subject_are_those_it_was_seen_with),
         CHECK_TEST(test_charges_are_filtered_paged_and_summed),
+        CHECK_TEST(test_listings_are_newest_first_whichever_process_wrote),
         CHECK_TEST(test_holds_are_listed_by_state_and_account),
         CHECK_TEST(test_explain_agrees_with_the_verdict_and_records_nothing),
         CHECK_TEST(test_a_price_that_changes_is_a_new_version),
@@ -2840,6 +2970,7 @@ main(void)
         CHECK_TEST(test_i1_eight_processes_on_first_sight_pass_exactly_as_many_as_fit),
         CHECK_TEST(test_rates_are_exact_over_eight_processes),
         CHECK_TEST(test_a_hold_whose_owner_died_frees_its_room_and_its_late_post_counts_once),
+        CHECK_TEST(test_i7_a_budget_set_on_all_under_load_counts_every_charge_and_hold),
         CHECK_TEST(test_i2_i6_i7_no_cap_is_passed_by_32_processes_in_one_hierarchy),
         CHECK_TEST(test_i2_i6_i7_no_cap_is_passed_when_workers_are_killed),
     };

@@ -115,9 +115,14 @@ struct fixture {
     struct buf reply;
 };
 
+/* With `create` the schema is made first, by the owner. */
 static void
 open_store(struct fixture *f)
 {
+    int applied;
+
+    if (f->options.create)
+        CHECK_STATUS(STATUS_OK, store_migrate(&f->options, &applied, &f->err), &f->err);
     CHECK_STATUS(STATUS_OK, store_open(&f->options, &f->store, &f->err), &f->err);
     if (f->store == NULL)
         abort();
@@ -310,10 +315,35 @@ test_i10_without_its_server_a_store_refuses_until_it_is_back(void)
     CHECK_FALSE("allow", f->verdict.allow);
     check_has(f->err.message, "cannot connect");
     CHECK_STATUS(STATUS_UNAVAILABLE, store_check(f->store, &f->err), &f->err);
-    check_has(f->err.message, "away; it is tried again in");
+    check_has(f->err.message, "cannot connect");
+    check_has(f->err.message, "; tried again in");
     cluster_start(&cluster);
     usleep(200000); /* longer than the first pause between two attempts */
     CHECK_STATUS(STATUS_OK, store_check(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("allow", f->verdict.allow);
+    teardown(f);
+}
+
+static void
+test_a_store_may_be_opened_while_its_server_is_away(void)
+{
+    struct fixture *f = setup();
+    struct store *store;
+
+    store_close(f->store);
+    f->store = NULL;
+    f->options.create = false;
+    cluster_stop(&cluster, SIGQUIT);
+    CHECK_STATUS(STATUS_UNAVAILABLE, store_open(&f->options, &store, &f->err), &f->err);
+    CHECK_TRUE("none", store == NULL);
+    f->options.lazy = true;
+    open_store(f);
+    CHECK_TRUE("comes back", store_comes_back(f->store));
+    CHECK_STATUS(STATUS_UNAVAILABLE, admit(f), &f->err);
+    check_has(f->err.message, "cannot connect");
+    cluster_start(&cluster);
+    usleep(200000);
     CHECK_STATUS(STATUS_OK, admit(f), &f->err);
     CHECK_TRUE("allow", f->verdict.allow);
     teardown(f);
@@ -467,15 +497,139 @@ test_a_row_that_stays_locked_ends_the_wait(void)
     int64_t begin_us;
 
     CHECK_STATUS(STATUS_OK, admit(f), &f->err);
-    PQclear(PQexec(other, "BEGIN; SELECT * FROM spendgate.account WHERE name = 'all' FOR UPDATE"));
+    PQclear(PQexec(other, "BEGIN; SELECT * FROM spendgate.account WHERE name = 'user_1' "
+                          "FOR UPDATE"));
     begin_us = store_now_us(f->store, 0);
     CHECK_STATUS(STATUS_BUSY, admit(f), &f->err);
     check_has(f->err.message, "a row stayed locked for too long");
     CHECK_TRUE("waited", store_now_us(f->store, 0) - begin_us < 4 * US_PER_SECOND);
     CHECK_FALSE("allow", f->verdict.allow);
+    PQclear(PQexec(other, "ROLLBACK; BEGIN; "
+                          "SELECT pg_advisory_xact_lock(hashtextextended('spendgate.all', 0))"));
+    CHECK_STATUS(STATUS_BUSY, admit(f), &f->err);
+    check_has(f->err.message, "a row stayed locked for too long");
+    CHECK_FALSE("allow", f->verdict.allow);
     PQfinish(other);
     CHECK_STATUS(STATUS_OK, admit(f), &f->err);
     CHECK_TRUE("allow", f->verdict.allow);
+    teardown(f);
+}
+
+static void
+test_writers_of_different_accounts_wait_for_each_other_only_when_all_counts(void)
+{
+    struct fixture *f = setup();
+    PGconn *other = PQconnectdb(f->url);
+    const struct actor actor = { .who = "root" };
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    /* What a request of another account has locked between its two round trips. */
+    PQclear(PQexec(other, "BEGIN; "
+                          "SELECT pg_advisory_xact_lock_shared(hashtextextended('spendgate.all', "
+                          "0)); INSERT INTO spendgate.account (name) VALUES ('user_2')"));
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("beside it", f->verdict.allow);
+    CHECK_STATUS(
+        STATUS_BUSY,
+        store_budget_set(f->store, "all", PERIOD_DAY, USD, NULL, &actor, NOON, &f->result, &f->err),
+        &f->err);
+    PQclear(PQexec(other, "COMMIT"));
+    CHECK_STATUS(
+        STATUS_OK,
+        store_budget_set(f->store, "all", PERIOD_DAY, USD, NULL, &actor, NOON, &f->result, &f->err),
+        &f->err);
+    PQclear(PQexec(other, "BEGIN; SELECT pg_advisory_xact_lock_shared(hashtextextended("
+                          "'spendgate.all', 0))"));
+    CHECK_STATUS(STATUS_BUSY, admit(f), &f->err);
+    PQfinish(other);
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_INT("round trips", 2, inject.round_trips);
+    CHECK_INT("held on all", 15 * CENT,
+              ask(f, "SELECT held_nanos FROM spendgate.budget_period p "
+                     "JOIN spendgate.budget b ON b.id = p.budget_id "
+                     "JOIN spendgate.account a ON a.id = b.account_id "
+                     "WHERE a.name = 'all'"));
+    teardown(f);
+}
+
+static void
+test_a_read_that_was_cancelled_leaves_no_session_behind(void)
+{
+    struct fixture *f = prepare("&options=-c%20statement_timeout%3D300");
+    PGconn *other = PQconnectdb(f->url);
+
+    open_store(f);
+    f->plan.hold.nanos = 0;
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    PQclear(PQexec(other, "BEGIN; LOCK TABLE spendgate.account IN ACCESS EXCLUSIVE MODE"));
+    CHECK_STATUS(STATUS_BUSY, admit(f), &f->err);
+    check_has(f->err.message, "the statement took too long");
+    CHECK_FALSE("allow", f->verdict.allow);
+    PQfinish(other);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("allow", f->verdict.allow);
+    teardown(f);
+}
+
+/* An administrator who cancels the wait for a standby: the server then says COMMIT, and it may be
+ * gone with the machine. */
+static void
+cancel_waits_for_a_standby(void)
+{
+    for (;;) {
+        cluster_sql(&cluster, inject.database,
+                    "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity "
+                    "WHERE wait_event = 'SyncRep'",
+                    NULL, 0);
+        usleep(20000);
+    }
+}
+
+static void
+set_standby_names(const char *names)
+{
+    char sql[128], there[8];
+    struct buf text;
+
+    buf_init(&text, sql, sizeof(sql));
+    buf_add_format(&text, "ALTER SYSTEM SET synchronous_standby_names = '%s'", names);
+    cluster_sql(&cluster, "postgres", sql, NULL, 0);
+    cluster_sql(&cluster, "postgres", "SELECT pg_reload_conf()", NULL, 0);
+    buf_init(&text, sql, sizeof(sql));
+    buf_add_format(&text, "SELECT current_setting('synchronous_standby_names') = '%s'", names);
+    do {
+        usleep(20000);
+        cluster_sql(&cluster, "postgres", sql, there, sizeof(there));
+    } while (there[0] != 't');
+    usleep(200000); /* until the server's own processes have read it */
+}
+
+static void
+test_i3_a_commit_that_its_standby_does_not_have_is_not_acknowledged(void)
+{
+    struct fixture *f = setup();
+    pid_t child;
+    int status;
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    set_standby_names("nobody");
+    fflush(stdout);
+    child = fork();
+    if (child == 0)
+        cancel_waits_for_a_standby();
+    CHECK_STATUS(STATUS_UNAVAILABLE, spend(f, NULL, "b", NOON), &f->err);
+    check_has(f->err.message, "the server gave up waiting for its standby");
+    CHECK_INT("outcome", OUTCOME_NONE, f->result.outcome);
+    CHECK_STATUS(STATUS_UNAVAILABLE, spend(f, NULL, "a", NOON), &f->err);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err); /* which a crash may lose */
+    kill(child, SIGKILL);
+    CHECK_TRUE("child", waitpid(child, &status, 0) == child);
+    set_standby_names("");
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "b", NOON), &f->err);
+    CHECK_INT("its key settles it", OUTCOME_REPLAYED, f->result.outcome);
+    CHECK_INT("once", 2 * CENT, spent(f));
     teardown(f);
 }
 
@@ -817,6 +971,7 @@ main(void)
         CHECK_TEST(test_an_admission_that_writes_is_two_round_trips_and_one_that_reads_is_one),
         CHECK_TEST(test_the_clock_is_the_databases),
         CHECK_TEST(test_i10_without_its_server_a_store_refuses_until_it_is_back),
+        CHECK_TEST(test_a_store_may_be_opened_while_its_server_is_away),
         CHECK_TEST(test_i3_a_charge_that_was_answered_survives_a_crash_of_the_server),
         CHECK_TEST(test_a_session_that_the_server_closed_while_idle_is_replaced),
         CHECK_TEST(test_a_session_killed_between_load_and_commit_records_once),
@@ -826,6 +981,9 @@ main(void)
         CHECK_TEST(test_an_admission_whose_answer_was_lost_is_no_allow),
         CHECK_TEST(test_a_batch_that_lost_its_session_is_not_acknowledged),
         CHECK_TEST(test_a_row_that_stays_locked_ends_the_wait),
+        CHECK_TEST(test_writers_of_different_accounts_wait_for_each_other_only_when_all_counts),
+        CHECK_TEST(test_a_read_that_was_cancelled_leaves_no_session_behind),
+        CHECK_TEST(test_i3_a_commit_that_its_standby_does_not_have_is_not_acknowledged),
         CHECK_TEST(test_a_text_that_is_not_utf8_is_refused_and_records_nothing),
         CHECK_TEST(test_an_unknown_schema_is_refused_with_the_command_to_run),
         CHECK_TEST(test_no_password_is_told_in_any_message),

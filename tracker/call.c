@@ -45,7 +45,8 @@ call_store_failed(struct call *call, const struct error *err, struct refusal *re
                 "The store is not available. Nothing was recorded, or it is not known: the same "
                 "idempotency key settles it.");
     refusal->retry_after_s = 1;
-    if (err->status == STATUS_UNAVAILABLE) {
+    if (err->status == STATUS_UNAVAILABLE && call->tracker->store != NULL &&
+        !store_comes_back(call->tracker->store)) {
         store_close(call->tracker->store);
         call->tracker->store = NULL;
     }
@@ -71,6 +72,7 @@ call_open_store(struct call *call, struct store **out, struct error *err)
         .charge_on_expiry = settings->charge_on_expiry,
         .idempotency_ttl_us = settings->idempotency_ttl_us,
         .create = true,
+        .lazy = true,
     };
     enum status status = STATUS_OK;
 

@@ -82,12 +82,12 @@ CREATE TABLE spendgate.budget_period (
     PRIMARY KEY (budget_id, start_us)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 
--- Numbers are handed out in blocks: a program fetches one with what it reads, and a write needs no
--- answer.
-CREATE SEQUENCE spendgate.hold_number INCREMENT 16;
-CREATE SEQUENCE spendgate.charge_number INCREMENT 16;
-CREATE SEQUENCE spendgate.credit_number INCREMENT 16;
-CREATE SEQUENCE spendgate.event_number INCREMENT 16;
+-- A program fetches a number with what it reads, in the transaction that uses it: a larger one is a
+-- younger one, and a write needs no answer.
+CREATE SEQUENCE spendgate.hold_number;
+CREATE SEQUENCE spendgate.charge_number;
+CREATE SEQUENCE spendgate.credit_number;
+CREATE SEQUENCE spendgate.event_number;
 
 CREATE TABLE spendgate.hold (
     id bigint PRIMARY KEY,

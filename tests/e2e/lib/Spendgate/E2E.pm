@@ -39,6 +39,7 @@ use Spendgate::Postgres;
 use constant {
     START_SECONDS => 20,    # for a server to answer; sanitizer builds on a busy machine are slow
     STOP_SECONDS  => 12,
+    BACK_OFF_SECONDS => 1.6,    # the longest pause before a process tries again to connect
     SECRET_KEY    => 'sk_test_endtoend',
     POST_TOKEN    => 'sgt_post_0123456789abcdef0123456789abcdef',
     READ_TOKEN    => 'sgt_read_0123456789abcdef0123456789abcdef',
@@ -158,7 +159,11 @@ sub take_store_away {
 
 sub give_store_back {
     my ($self) = @_;
-    return $self->{cluster}->give_back($self->{database}) if $self->{database};
+    if ($self->{database}) {
+        $self->{cluster}->give_back($self->{database});
+        sleep BACK_OFF_SECONDS;
+        return;
+    }
     rename $self->path('store.away'), $self->path('store') or die "rename: $!";
     return;
 }
