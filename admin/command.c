@@ -57,6 +57,8 @@ const struct option_text option_texts[OPTION_COUNT] = {
     [OPTION_PROVIDER] = { "provider", "NAME", "only this provider" },
     [OPTION_HISTORY] = { "history", NULL, "every version, also those of the past and the future" },
     [OPTION_DRY_RUN] = { "dry-run", NULL, "tell what would be done, and do nothing" },
+    [OPTION_SERVER_CONFIG] = { "server-config", "FILE",
+                               "the web server's main file: look for lines that open a gate" },
     [OPTION_USER] = { "user", "USER", "whom the servers run as (run as root: www-data)" },
 };
 
@@ -70,8 +72,9 @@ const struct command commands[] = {
       "the place where the programs look for them. Says what to do next." },
     { "migrate", NULL, "", 0, 0, WITH(JSON), NEED_SETTINGS, run_migrate,
       "make the store, or bring its schema up to date", NULL },
-    { "doctor", NULL, "[URL]...", 0, 99, WITH(URL) | WITH(KEY_FILE) | WITH(FOLDER) | WITH(JSON),
-      NEED_NOTHING, run_doctor, "look for whatever is wrong, and say what to do about it",
+    { "doctor", NULL, "[URL]...", 0, 99,
+      WITH(URL) | WITH(KEY_FILE) | WITH(FOLDER) | WITH(SERVER_CONFIG) | WITH(JSON), NEED_NOTHING,
+      run_doctor, "look for whatever is wrong, and say what to do about it",
       "Settings, store, files, Clerk and clocks; with --url also the web server in front, by "
       "requests that\n"
       "must not pass. More URLs are more ways to the same pages. Exits 1 when there is a "

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/doctor_config.h"
 #include "admin/doctor_trial.h"
 #include "admin/output.h"
 
@@ -187,6 +188,9 @@ examine(struct doctor *doctor)
     doctor_store(doctor);
     doctor_files(doctor);
     doctor_clerk(doctor);
+    /* before the requests: what they find is then told with the line that may be behind it */
+    if (command_has(admin, OPTION_SERVER_CONFIG))
+        (void)!config_examine(admin->options[OPTION_SERVER_CONFIG], &doctor->sink);
     if (!command_has(admin, OPTION_URL)) {
         finding_tell(&doctor->sink, FINDING_NOTE, "gate",
                      "whether your web server asks at all was not looked at\nspendgate doctor "

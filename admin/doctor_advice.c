@@ -45,7 +45,8 @@ advice_open_apache(const struct gate *gate)
            "needs FcgidAccessChecker (FcgidAuthorizer and FcgidAuthenticator are never called for "
            "a "
            "bearer token); both need `Satisfy All', because `Satisfy Any' opens them; a gate in "
-           ".htaccess needs `AllowOverride AuthConfig FileInfo', else the file is ignored";
+           ".htaccess needs `AllowOverride AuthConfig FileInfo', else the file is ignored. "
+           "--server-config FILE points at the line";
 }
 
 static const char *
@@ -59,7 +60,9 @@ advice_open_nginx(const struct gate *gate)
     return "include spendgate-guard.conf (auth_request, `satisfy all') in the location that "
            "answers "
            "this address: a `location ~' beside a guarded one takes its pages (use ^~ and put it "
-           "inside), and a `return' or `rewrite' in it is answered before auth_request";
+           "inside), and a `return' or `rewrite' in it is answered before auth_request. "
+           "--server-config "
+           "FILE points at the line";
 }
 
 const char *

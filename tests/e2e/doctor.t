@@ -56,6 +56,28 @@ sub swept {
     return;
 }
 
+# What --server-config points at: each [text of a line of that file, what is said of it], and at no other line.
+sub points {
+    my ($config, $name, @want) = @_;
+    my ($code, $out) = $gate->cli('doctor', '--json', '--server-config', $config);
+    my @found = grep { $_->{check} eq 'config' && $_->{level} eq 'warning' } @{ JSON::PP->new->utf8->decode($out)->{checks} };
+    open my $file, '<', $config or die "$config: $!";
+    my @lines = <$file>;
+    my %told;
+    for my $finding (@found) {
+        my ($path, $line, $text) = $finding->{text} =~ /\A(.+?):(\d+): (.*)\z/ or next;
+        my $where = $path eq $config ? ($lines[ $line - 1 ] // '') =~ s/\A\s+|\s+\z//gr : "$path:$line";
+        push @{ $told{$where} }, "$text -> " . ($finding->{advice} // '');
+    }
+    for my $want (@want) {
+        my ($line, $text) = @$want;
+        ok scalar(grep { $_ =~ $text } @{ $told{$line} // [] }), "$name: $line" or diag map { "$_->{text}\n" } @found;
+        delete $told{$line};
+    }
+    is join("\n", sort keys %told), '', "$name: no other line" or diag map { "$_->{text}\n" } @found;
+    return;
+}
+
 # ---- what users copy ------------------------------------------------------------------------------------------
 
 for my $kind (Spendgate::E2E::server_kinds()) {
@@ -67,6 +89,7 @@ for my $kind (Spendgate::E2E::server_kinds()) {
       or diag show($run);
     ok scalar(grep { $_->{text} =~ /lets the test key pass/ } @{ $run->{findings} }), "$kind: an allow" or diag show($run);
     swept('api', $kind);
+    points($gate->path('etc/' . ($kind =~ /lighttpd/ ? 'lighttpd' : $kind eq 'nginx' ? 'nginx' : 'apache') . '.conf'), "$kind, its files");
     for my $name (qw(lighttpd apache nginx fcgiwrap php authorizer tracker)) { $gate->stop($name) }
 }
 
@@ -132,7 +155,7 @@ $gate->_own($gate->path('tmp/cache'));
 $gate->write_file('www/ignored/.htaccess', $checker);
 $gate->write_file('www/authnz-any/.htaccess', "Satisfy Any\n");
 my $address = Spendgate::Misconfigured::start_tcp_authorizer($gate);
-my ($port) = Spendgate::Misconfigured::start_apache($gate, authorizer => $address, body => $apache, modules => [qw(cache cache_disk)]);
+my ($port, $config) = Spendgate::Misconfigured::start_apache($gate, authorizer => $address, body => $apache, modules => [qw(cache cache_disk)]);
 
 sub case_of {
     my ($case, @arguments) = @_;
@@ -205,6 +228,27 @@ finds(case_of('authnz-cached'), 'problem', qr/a cache answers before the gate \(
     finds($run, 'warning', qr/gives no UNIQUE_ID/, qr/\Aa2enmod unique_id/, 'no mod_unique_id');
 }
 finds(case_of('ignored'), 'problem', qr/is OPEN: .* 200/, qr/AllowOverride AuthConfig FileInfo/, 'ignored .htaccess');
+points(
+    $config, 'Apache, its file',
+    [ qq(FcgidAuthorizer "$authorizer"),     qr/never called for a bearer token -> FcgidAccessChecker/ ],
+    [ qq(FcgidAuthenticator "$authorizer"),  qr/never called for a bearer token -> FcgidAccessChecker/ ],
+    [ 'FcgidAccessCheckerAuthoritative Off', qr/-> FcgidAccessCheckerAuthoritative On/ ],
+    [ '<Location "/fcgid-loose/">',          qr/no `Satisfy All'/ ],
+    [ '<Location "/fcgid-script/">',         qr/no `FcgidAccessCheckerAuthoritative On'/ ],
+    [ '<Location "/fcgid-plain/">',          qr/no `FcgidAccessCheckerAuthoritative On'/ ],
+    [ 'Require all granted',                 qr/mod_authnz_fcgi is called only when a user is wanted/ ],
+    [ '<Location "/authnz-satisfy/">',       qr/no `Satisfy All'/ ],
+    [ '<Location "/authnz-any/">',           qr/no `Satisfy All'/ ],
+    [ '<Location "/authnz-deep/">',          qr/no `Satisfy All'/ ],
+    [ '<Location "/authnz-hidden/">',        qr/no `CGIPassAuth On'/ ],
+    [ '<Limit GET POST>',                    qr/some methods only/ ],
+    [ 'Require method OPTIONS',              qr/passes without the gate/ ],
+    [ 'Require local',                       qr/passes without the gate/ ],
+    [ qq(AuthnzFcgiCheckAuthnProvider spendgate Authoritative Off RequireBasicAuth Off UserExpr "%{reqenv:SPENDGATE_SUBJECT}"), qr/becomes 500/ ],
+    [ qq(<Directory "$folder/www/directory">), qr/<Location>/ ],
+    [ qq(DocumentRoot "$folder/www"),          qr{leads to \Q$folder\E/www, and so to the files of the guarded /authnz-mapped/} ],
+    [ 'CacheEnable disk "/authnz-cached/"',    qr/-> CacheQuickHandler off/ ],
+);
 $gate->stop('apache');
 
 # ---- shared hosting: nothing but .htaccess -----------------------------------------------------------------------
@@ -257,7 +301,16 @@ my @table = (
 my %page = (static => 'page.txt', cgi => 'run.pl', proxy => 'up/');
 for my $row (@table) {
     my ($name, $modules, $block, $open) = @$row;
-    ($port) = Spendgate::Misconfigured::start_lighttpd($gate, modules => [ 'indexfile', @$modules ], block => $block, upstream => $backend);
+    ($port, $config) = Spendgate::Misconfigured::start_lighttpd($gate, modules => [ 'indexfile', @$modules ], block => $block, upstream => $backend);
+    my ($loaded) = grep { /\Aserver\.modules/ } split /\n/, $gate->read_file('etc/lighttpd-mis.conf');
+    my ($asked) = map { s/\A\s+//r } grep { /"mode"/ } split /\n/, $gate->read_file('etc/lighttpd-mis.conf');
+    my %place = map { $modules->[$_] => $_ } 0 .. $#$modules;
+    my $early = join '|', grep { $place{$_} < $place{fastcgi} } 'proxy', $block ? () : 'cgi';
+    points(
+        $config, "lighttpd, $name, its file",
+        $block ? () : [ $asked,  qr/without "check-local" => "disable"/ ],
+        $early ? [ $loaded, qr/mod_(?:$early) is loaded before mod_fastcgi/ ] : (),
+    );
     for my $kind (sort keys %page) {
         # What is true of this row, by a request of our own.
         my $status = Spendgate::E2E::http('GET', $port, "/api/$page{$kind}")->{status};
@@ -337,7 +390,7 @@ location = /unique_question { $question }
 location = /down_question { internal; fastcgi_pass 127.0.0.1:9; }
 END
 Spendgate::Misconfigured::pages($gate, keys %nginx, 'inner/open', 'scripts');
-($port) = Spendgate::Misconfigured::start_nginx(
+($port, $config) = Spendgate::Misconfigured::start_nginx(
     $gate,
     http   => qq(include "$snippet{'spendgate.conf'}"; fastcgi_cache_path "$folder/tmp/verdicts" keys_zone=verdicts:1m;),
     server => $server
@@ -356,6 +409,20 @@ finds(case_of('verdicts', '--key-file', $key_file), 'problem', qr/OPEN after it 
 finds(case_of('unique'), 'warning', qr/nginx gives no UNIQUE_ID/, qr/fastcgi_param UNIQUE_ID/, 'nginx, no UNIQUE_ID');
 finds(case_of('down'), 'problem', qr/closed, but nginx gets no answer/, qr/start spendgate-authorizer/, 'nginx, down');
 clean(case_of('redirect'), 'nginx, a redirection elsewhere');
+points(
+    $config, 'nginx, its file',
+    [ "location ^~ /return/ { $nginx{return} }",       qr/`return' in the guarded location/ ],
+    [ "location ^~ /redirect/ { $nginx{redirect} }",   qr/`rewrite' in the guarded location/ ],
+    [ "location ^~ /preflight/ { $nginx{preflight} }", qr/`return' in the guarded location/ ],
+    [ "location ^~ /satisfy/ { $nginx{satisfy} }",     qr/-> satisfy all/ ],
+    [ "location ^~ /inner/ { $nginx{inner} }",         qr/`auth_request off' opens/ ],
+    [ "location ^~ /page/ { $nginx{page} }",           qr/error_page with =/ ],
+    [ 'location ~ \.php$ { return 200 "run as PHP"; }', qr/takes the pages it fits away from the guarded location/ ],
+    [
+        'fastcgi_cache verdicts; fastcgi_cache_key "$request_uri"; fastcgi_cache_valid 200 1m; fastcgi_ignore_headers Cache-Control Expires Vary; }',
+        qr/one allow is given to everybody/
+    ],
+);
 $gate->stop('nginx');
 
 done_testing;
