@@ -22,7 +22,7 @@ sources=$(find admin authorizer common tracker -name '*.c' | sort)
 all=$(find admin authorizer bench common fuzz tests tracker \( -name '*.c' -o -name '*.h' \) ! -name 'schema_*' ! -name sample_conf.h | sort)
 scripts=$(find . -path ./build -prune -o -path './build-*' -prune -o -type f \( -name '*.sh' -o -name '*.cgi' -o -path './.ci/run' \) -print |
     sort)
-others=$(find clients examples tests -type f \( -name '*.t' -o -name '*.p[lm]' -o -name '*.php' -o -name clerk-standin -o -name ways_table -o -name echo-backend \) |
+others=$(find clients examples tests -type f \( -name '*.t' -o -name '*.p[lm]' -o -name '*.php' -o -name clerk-standin -o -name llm-standin -o -name ways_table -o -name echo-backend \) |
     sort)
 
 # shellcheck disable=SC2086

@@ -147,6 +147,25 @@ clean();
     like $@, qr/cannot write to the spool directory .*none: No such file.*; not delivered: \{"cost_usd"/, 'and with one that is not there';
 }
 {
+    my $http    = Scripted->new([ 422, '{"error":"usage_inconsistent"}' ], $DONE);
+    my $tracker = tracker($http);
+    $tracker->spend_usage('m', { prompt_tokens => -1 });
+    eval { $tracker->settle };
+    like $@, qr/422 usage_inconsistent/, 'a post that was wrong';
+    $tracker->spend('0.02');
+    $tracker->settle;
+    is body(($http->posts)[1])->{hold_id}, 'hld_1', 'leaves the hold for a better one';
+}
+{
+    my $http = Scripted->new([ 200, '{"cost_usd":"0.0123","parts":[]}' ], [ 422, '{"error":"unknown_model","message":"no price"}' ]);
+    my $tracker = tracker($http);
+    is $tracker->quote('m', { prompt_tokens => 5 }, provider => 'p')->{cost_usd}, '0.0123', 'a quote';
+    is(($http->posts)[0]{url}, 'http://127.0.0.1/t/v1/quote', 'is asked for');
+    is(($http->posts)[0]{json}, '{"model":"m","provider":"p","usage":{"prompt_tokens":5}}', 'with the usage');
+    eval { $tracker->quote('n', {}) };
+    is $@, "the tracker answered 422 unknown_model: no price\n", 'without a price there is none';
+}
+{
     my $http = Scripted->new([ 200, '{"hold_id":"hld_1","amount_usd":"0.15"}' ]);
     is tracker($http)->extend('0.10')->{amount_usd}, '0.15', 'extend';
     my ($post) = $http->posts;

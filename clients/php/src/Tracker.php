@@ -194,6 +194,25 @@ final class Tracker
     }
 
     /**
+     * What a usage would cost, before it is spent: to be given to extend(). Nothing is recorded.
+     *
+     * @param array<string,mixed>|object $usage in any vendor's form
+     * @param array<string,mixed> $details provider, service_tier
+     * @return array<string,mixed> "cost_usd", and how it is made up
+     * @throws TrackerException without a price (getError() is "unknown_model")
+     */
+    public function quote(string $model, $usage, array $details = []): array
+    {
+        $json = self::encode(['model' => $model, 'usage' => (object) $usage] + $details);
+        [$status, $body] = $this->attempt('/v1/quote', $json, null);
+        $answer = self::decode($body);
+        if ($status !== 200 || !is_string($answer['cost_usd'] ?? null)) {
+            throw self::refusal($status, $answer, '');
+        }
+        return $answer;
+    }
+
+    /**
      * Keep the hold alive while the work lasts. Call it as often as you like (in the loop of a stream, in
      * curl's progress function): once in a third of the hold's life it asks the tracker. It never throws.
      *
@@ -307,6 +326,11 @@ final class Tracker
         $reachable = $reachable && $status > 0 && $status < 500;
         $refusal = self::refusal($status, $answer, $json);
         if ($this->spool === null || in_array($refusal->getError(), self::FINAL_ERRORS, true)) {
+            if ($status === 400 || $status === 422) {
+                // the post was wrong, and the hold is still there for a better one
+                $this->holdId = $post['hold_id'] ?? '';
+                $this->holdLives = $this->holdId !== '';
+            }
             throw $refusal;
         }
         try {

@@ -231,6 +231,34 @@ final class TrackerTest extends TestCase
         $tracker->settle();
     }
 
+    public function testAPostThatWasWrongLeavesTheHoldForABetterOne(): void
+    {
+        $transport = new ScriptedTransport([422, '{"error":"usage_inconsistent"}'], self::DONE);
+        $tracker = $this->tracker($transport);
+        $tracker->spendUsage('m', ['prompt_tokens' => -1]);
+        try {
+            $tracker->settle();
+            self::fail('no exception');
+        } catch (TrackerException $refused) {
+            self::assertSame('usage_inconsistent', $refused->getError());
+        }
+        $tracker->spend('0.02');
+        $tracker->settle();
+        self::assertSame('hld_1', json_decode($transport->posts[1]['json'])->hold_id);
+    }
+
+    public function testQuoteTellsWhatAUsageWouldCost(): void
+    {
+        $transport = new ScriptedTransport([200, '{"cost_usd":"0.0123","parts":[]}'], [422, '{"error":"unknown_model"}']);
+        $tracker = $this->tracker($transport);
+        self::assertSame('0.0123', $tracker->quote('m', ['prompt_tokens' => 5], ['provider' => 'p'])['cost_usd']);
+        self::assertSame('/v1/quote', $transport->posts[0]['path']);
+        self::assertSame('{"model":"m","usage":{"prompt_tokens":5},"provider":"p"}', $transport->posts[0]['json']);
+        $this->expectException(TrackerException::class);
+        $this->expectExceptionMessage('422 unknown_model');
+        $tracker->quote('n', []);
+    }
+
     public function testExtendRaisesTheHold(): void
     {
         $transport = new ScriptedTransport([200, '{"hold_id":"hld_1","amount_usd":"0.15"}']);

@@ -167,6 +167,15 @@ sub extend {
     return $hold;
 }
 
+sub quote {
+    my ($self, $model, $usage, %details) = @_;
+    my ($status, $body) =
+        $self->_attempt('/v1/quote', $self->{json}->encode(_plain({ %details, model => $model, usage => $usage })), undef);
+    my $answer = $self->_decode($body);
+    die _refusal($status, $answer), "\n" if $status != 200 || !defined $answer->{cost_usd};
+    return $answer;
+}
+
 sub heartbeat {
     my ($self) = @_;
     return $self->{hold_lives} if $self->{hold_id} eq '' || _monotonic() < $self->{next_heartbeat};
@@ -236,7 +245,11 @@ sub _deliver {
     ${$reachable} = 0 if $status == 0 || $status >= 500;
     my $error = $answer->{error} // '';
     my $why   = _refusal($status, $answer);
-    die "$why; not recorded: $json\n" if $FINAL{$error} || $self->{spool_dir} eq '';
+    if ($FINAL{$error} || $self->{spool_dir} eq '') {
+        # a post that was wrong leaves the hold for a better one
+        @{$self}{qw(hold_id hold_lives)} = ($post{hold_id}, 1) if defined $post{hold_id} && $status =~ /\A(?:400|422)\z/;
+        die "$why; not recorded: $json\n";
+    }
     my $file = $self->_spool($json);
     die "$why; the post is kept in $file\n" if $error eq 'unknown_model';
     warn "spendgate: $why; the post is kept in $file\n";
@@ -485,6 +498,11 @@ C<model>, C<tags>, C<metadata>, C<occurred_at>.
 
 Raise the hold by an amount before spending it; C<'0'> only renews its time to live. Returns the hold. Dies when it
 does not fit.
+
+=head2 quote($model, \%usage, %details)
+
+What a usage would cost, before it is spent: a hash with C<cost_usd>, to be given to C<extend>, and how it is made up.
+Nothing is recorded. Details: C<provider>, C<service_tier>. Dies without a price.
 
 =head2 heartbeat
 

@@ -600,6 +600,19 @@ sub cli_json {
 
 sub port { return $_[0]{ports}{web} }
 
+# What PHP finds in its environment, and new(php => { NAME => VALUE }) over it: [name, value], ...
+sub _php_environment {
+    my ($self) = @_;
+    my %value = (
+        PHP_FCGI_CHILDREN       => 4,
+        PHP_FCGI_MAX_REQUESTS   => 10_000,
+        SPENDGATE_TRACKER_URL   => 'http://127.0.0.1:' . $self->port . '/spendgate',
+        SPENDGATE_TRACKER_TOKEN => POST_TOKEN,
+        %{ $self->{option}{php} // {} },
+    );
+    return map { [ $_, $value{$_} ] } sort keys %value;
+}
+
 sub _php_command {
     my ($self) = @_;
     return '/usr/bin/php-cgi -d cgi.fix_pathinfo=1 -d display_errors=stderr -d log_errors=1 -d expose_php=0'
@@ -613,6 +626,7 @@ sub start_lighttpd {
     $self->write_settings unless -e $self->config;
     my $folder = $self->{folder};
     my %value  = ('var.spendgate_sockets' => "$folder/run", %{ $option{values} // {} });
+    $value{'var.spendgate_guarded'} = $option{guarded} if $option{guarded};
     %value = (
         %value,
         'var.spendgate_authorizer' => "$folder/bin/spendgate-authorizer",
@@ -656,9 +670,7 @@ mimetype.assign = ( ".txt" => "text/plain", ".html" => "text/html" )
 include "$snippet"
 $upstream
 fastcgi.server += ( ".php" => (( "socket" => "$folder/run/php.sock", "bin-path" => "$php", "max-procs" => 1,
-    "bin-environment" => ( "PHP_FCGI_CHILDREN" => "4", "PHP_FCGI_MAX_REQUESTS" => "10000",
-        "SPENDGATE_TRACKER_URL" => "http://127.0.0.1:$port/spendgate",
-        "SPENDGATE_TRACKER_TOKEN" => "@{[ POST_TOKEN ]}" ) )) )
+    "bin-environment" => ( @{[ join ', ', map { qq("$_->[0]" => "$_->[1]") } $self->_php_environment ]} ) )) )
 cgi.assign = ( ".pl" => "/usr/bin/perl" )
 @{[ $option{extra} // '' ]}
 END
@@ -725,6 +737,7 @@ ProxyFCGIBackendType GENERIC
 </FilesMatch>
 AddHandler cgi-script .pl
 $fcgid
+@{[ $option{guarded} ? "Define SPENDGATE_GUARDED $option{guarded}" : '' ]}
 Define SPENDGATE_AUTHORIZER $address
 Define SPENDGATE_AUTHORIZER_PROGRAM "$folder/bin/spendgate-authorizer"
 Define SPENDGATE_CONFIG "@{[ $self->config ]}"
@@ -773,12 +786,7 @@ sub start_php {
     $self->start(
         'php',
         [ split(/ /, $self->_php_command), '-b', $socket ],
-        env => {
-            PHP_FCGI_CHILDREN       => 4,
-            PHP_FCGI_MAX_REQUESTS   => 10_000,
-            SPENDGATE_TRACKER_URL   => "http://127.0.0.1:$port/spendgate",
-            SPENDGATE_TRACKER_TOKEN => POST_TOKEN,
-        },
+        env   => { map { @$_ } $self->_php_environment },
         ready => sub { _accepts($socket) },
     );
     return;
