@@ -219,9 +219,8 @@ verification_after(struct verification *v)
 
 /* `spendgate cache purge` speaks to us through the file, which the hot path does not read. */
 static void
-notice_purge(struct verification *v)
+notice_purge(struct verification *v, int64_t boot_us)
 {
-    int64_t boot_us = clock_boot_us(&v->clock);
     int64_t purged_us;
 
     if (boot_us - v->purge_looked_us < HOST_CACHE_PURGED_WITHIN_US)
@@ -248,13 +247,14 @@ const struct identity *
 verification_recall(struct verification *v, const uint8_t digest[SHA256_BYTES], int64_t newer_than,
                     int64_t now_us)
 {
+    int64_t boot_us = clock_boot_us(&v->clock);
     const struct identity *identity;
 
-    notice_purge(v);
+    notice_purge(v, boot_us);
     identity = identity_memory_get(v->memory, digest);
     if (identity == NULL || identity->verified_us <= v->purged_us ||
         !is_usable(identity, newer_than, now_us) ||
-        clock_boot_us(&v->clock) - identity->verified_us >= v->settings->clerk.cache_ttl_us)
+        boot_us - identity->verified_us >= v->settings->clerk.cache_ttl_us)
         return NULL;
     return identity;
 }
@@ -498,7 +498,7 @@ verification_check(struct verification *v, const struct verification_query *quer
                                          .retry_after_us = RETRY_US };
     (void)error_set(err, STATUS_INTERNAL, "the verification did not say why it failed");
     v->entry.found = false;
-    notice_purge(v);
+    notice_purge(v, clock_boot_us(&v->clock));
     if (verifier == NULL)
         answer_invalid(v, query, "", out);
     else if (verifier->asks_clerk)
