@@ -9,6 +9,9 @@
 #include "common/banned.h"
 
 #define NOW_US INT64_C(1767225600000000)
+#define EXPIRATION_NEGATIVE                                                        \
+    "{\"id\":\"ak_1\",\"subject\":\"user_1\",\"revoked\":false,\"expired\":false," \
+    "\"expiration\":-1}"
 
 struct seen {
     size_t count, stop_after;
@@ -127,8 +130,8 @@ test_odd_entries_are_passed_over(void)
         "{\"id\":\"ak_1\",\"subject\":\"user_1\",\"revoked\":\"no\",\"expired\":false}",
         "{\"id\":\"ak_1\",\"subject\":\"user_1\",\"revoked\":false,\"expired\":0}",
         "{\"id\":\"ak_1\",\"subject\":\"user_1\",\"revoked\":false}",
-        "{\"id\":\"ak_1\",\"subject\":\"user_1\",\"revoked\":false,\"expired\":false,"
-        "\"expiration\":-1}",
+        "{\"id\":\"ak_1\",\"subject\":\"user_1\",\"revoked\":false,\"expired\":0.5}",
+        EXPIRATION_NEGATIVE,
     };
     struct clerk_page page;
     struct seen seen;
