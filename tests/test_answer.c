@@ -560,7 +560,7 @@ test_denial_comes_back_as_it_was(void)
     };
 
     for (size_t i = 0; i < CHECK_COUNT(denials); i++) {
-        for (int compat = COMPAT_NONE; compat <= COMPAT_OPENAI; compat++) {
+        for (enum compat compat = COMPAT_NONE; compat <= COMPAT_OPENAI; compat++) {
             char want[ANSWER_BODY_SIZE];
             char encoded[8192];
 
@@ -625,7 +625,7 @@ test_body_has_nothing_that_base64_and_base64url_write_differently(void)
                  "\",\"required\":\"\\u007ea b\\u003f\\u003e \\\"<c\\u007e\"}");
     for (int code = 0; code < DENIAL_CODES; code++) {
         denial = (struct denial){ .code = (enum denial_code)code, .required = &required };
-        for (int compat = COMPAT_NONE; compat <= COMPAT_OPENAI; compat++)
+        for (enum compat compat = COMPAT_NONE; compat <= COMPAT_OPENAI; compat++)
             CHECK_STRING(denial_name(denial.code), NULL,
                          strpbrk(header(deny(&denial, compat), "X-Spendgate-Denial"), "-_"));
     }
