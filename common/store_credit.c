@@ -63,6 +63,8 @@ record_refund(struct store *s, int64_t amount_nanos, const char *token, const ch
     row.charge.refund_of = of->charge.id;
     row.charge.refund_of_nonce = of->charge.nonce;
     row.charge.metadata[0] = '\0';
+    row.charge.usage[0] = '\0'; /* the charge's: a refund is no price of it */
+    row.charge.price_id = 0;
     if (!change_copy_text(row.charge.token, sizeof(row.charge.token), token) ||
         !change_copy_text(row.charge.note, sizeof(row.charge.note), note))
         return error_set(err, STATUS_INVALID, "store: a text of the refund is too long");

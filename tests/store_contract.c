@@ -2852,6 +2852,33 @@ test_i8_a_priced_charge_is_recomputed_by_verify(void)
     free(f);
 }
 
+/* A part of the cost is not what the usage costs. */
+static void
+test_i8_a_refund_of_a_priced_charge_is_no_charge_of_its_usage(void)
+{
+    struct fixture *f = setup();
+    struct price_version version = version_of("m", "x", NOON, 3 * INT64_C(1000000000));
+    struct charge_filter filter = { .to_us = INT64_MAX, .before_id = INT64_MAX, .limit = 1 };
+    struct charge charge;
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_TRUE("allow", admit(f, "user_1", NOON));
+    (void)import_one(f, &version, true);
+    spend_priced(f, 3000000, "{\"input\":1000}", 1);
+    public_id_format("chg_", f->result.charge.id, f->result.charge.nonce, id);
+    CHECK_STATUS(STATUS_OK,
+                 store_refund(f->store, id, 1000000, "operator", NULL, NULL, NULL, NOON, &f->result,
+                              &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("outcome", OUTCOME_DONE, f->result.outcome);
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &filter, take_charge, &charge, &f->err),
+                 &f->err);
+    CHECK_INT("the refund", CHARGE_REFUND, charge.kind);
+    CHECK_STRING("usage", "", charge.usage);
+    CHECK_INT("price version", 0, charge.price_id);
+    teardown(f);
+}
+
 static void
 test_public_ids_are_parsed_whole_or_refused(void)
 {
@@ -2965,6 +2992,7 @@ main(void)
         CHECK_TEST(test_a_usage_is_priced_as_of_its_holds_placement),
         CHECK_TEST(test_a_model_of_several_providers_needs_its_provider),
         CHECK_TEST(test_i8_a_priced_charge_is_recomputed_by_verify),
+        CHECK_TEST(test_i8_a_refund_of_a_priced_charge_is_no_charge_of_its_usage),
         CHECK_TEST(test_public_ids_are_parsed_whole_or_refused),
         CHECK_TEST(test_an_url_of_no_known_store_is_refused),
         CHECK_TEST(test_i1_eight_processes_on_first_sight_pass_exactly_as_many_as_fit),
