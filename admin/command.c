@@ -156,6 +156,16 @@ const struct command commands[] = {
       "Each counts once, however often and from how many places this is run. What cannot be "
       "recorded is kept,\n"
       "and the exit code is 1." },
+    { "dump", NULL, "[FILE]", 0, 1, 0, NEED_SETTINGS, run_dump,
+      "write every row of the store, to move it or to keep it",
+      "Lines of JSON in one consistent state, to standard output or to a new FILE. What programs "
+      "record\n"
+      "later is not in it: stop them first to move the store." },
+    { "load", NULL, "[FILE]", 0, 1, WITH(JSON), NEED_NEW_STORE_LATER, run_load,
+      "fill an empty store from a dump, all of it or nothing",
+      "From FILE or standard input. With PostgreSQL, after `spendgate migrate' and like it as the "
+      "owner of\n"
+      "the schema. Afterwards run `spendgate verify'." },
     { "prune", NULL, "", 0, 0, WITH(OLDER_THAN) | WITH(JSON), NEED_STORE, run_prune,
       "remove what is past its promised time",
       "Idempotency keys, delivered events and the like; with --older-than also settled holds and "
@@ -601,7 +611,10 @@ command_open_store(struct admin *admin)
     char folder[FILE_PATH_SIZE];
     struct error err = { 0 };
 
-    command_store_options(admin->settings, admin->command->need == NEED_NEW_STORE, &options);
+    command_store_options(admin->settings,
+                          admin->command->need == NEED_NEW_STORE ||
+                              admin->command->need == NEED_NEW_STORE_LATER,
+                          &options);
     if (command_store_folder(options.url, folder) &&
         command_become_owner(folder, &err) != STATUS_OK)
         return command_error(&err);

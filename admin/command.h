@@ -70,8 +70,9 @@ extern const struct option_text option_texts[OPTION_COUNT];
 enum need {
     NEED_NOTHING,
     NEED_SETTINGS,
-    NEED_STORE,     /* the store has to be there */
-    NEED_NEW_STORE, /* a missing SQLite file is made */
+    NEED_NEW_STORE_LATER, /* the command opens the store itself, and a missing one is made */
+    NEED_STORE,           /* the store has to be there */
+    NEED_NEW_STORE,       /* a missing SQLite file is made */
 };
 
 struct admin;
@@ -189,5 +190,7 @@ int run_prune(struct admin *admin);
 int run_spool_replay(struct admin *admin);
 int run_cache_purge(struct admin *admin);
 int run_clerk_sync(struct admin *admin);
+int run_dump(struct admin *admin);
+int run_load(struct admin *admin);
 
 #endif

@@ -279,9 +279,13 @@ progress_show(int64_t part, int64_t whole, const char *text)
 {
     if (isatty(STDERR_FILENO) != 1)
         return;
-    (void)fputs("\r\033[K[", stderr);
-    write_bar(stderr, part, whole, PROGRESS_COLUMNS, true);
-    (void)fprintf(stderr, "] %" PRId64 "/%" PRId64 "  ", part, whole);
+    (void)fputs("\r\033[K", stderr);
+    if (whole > 0) {
+        (void)fputc('[', stderr);
+        write_bar(stderr, part, whole, PROGRESS_COLUMNS, true);
+        (void)fprintf(stderr, "] %" PRId64 "/%" PRId64 "  ", part, whole);
+    } else
+        (void)fprintf(stderr, "%" PRId64 "  ", part);
     print_text(stderr, text);
 }
 

@@ -60,7 +60,8 @@ void print_bar(int64_t part, int64_t whole, size_t columns);
 
 /*
  * How far long work is: a bar and `text` on the last line of the terminal behind standard error,
- * written over by the next one. Nothing where that is no terminal. progress_clear takes it away,
+ * written over by the next one; no bar where `whole` is 0, not known. Nothing where that is no
+ * terminal. progress_clear takes it away,
  * before anything else is printed and at the end.
  */
 void progress_show(int64_t part, int64_t whole, const char *text);

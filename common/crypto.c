@@ -44,6 +44,37 @@ crypto_sha256(const void *bytes, size_t length, uint8_t out[SHA256_BYTES])
     OPENSSL_cleanse(&context, sizeof(context)); /* the last block is part of the credential */
 }
 
+_Static_assert(sizeof(SHA256_CTX) <= sizeof(struct sha256), "its state fits");
+_Static_assert(_Alignof(SHA256_CTX) <= _Alignof(struct sha256), "and is aligned");
+
+static SHA256_CTX *
+context_of(struct sha256 *digest)
+{
+    return (SHA256_CTX *)(void *)digest->state;
+}
+
+void
+sha256_begin(struct sha256 *digest)
+{
+    if (SHA256_Init(context_of(digest)) != 1)
+        abort();
+}
+
+void
+sha256_add(struct sha256 *digest, const void *bytes, size_t length)
+{
+    if (SHA256_Update(context_of(digest), bytes, length) != 1)
+        abort();
+}
+
+void
+sha256_end(struct sha256 *digest, uint8_t out[SHA256_BYTES])
+{
+    if (SHA256_Final(out, context_of(digest)) != 1)
+        abort();
+    OPENSSL_cleanse(digest, sizeof(*digest));
+}
+
 void
 crypto_hmac_sha256(const void *key, size_t key_length, const void *bytes, size_t length,
                    uint8_t out[SHA256_BYTES])

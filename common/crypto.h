@@ -18,6 +18,13 @@
 
 /* SHA-256 (FIPS 180-4). Aborts when libcrypto cannot do it: nothing safe can be done then. */
 void crypto_sha256(const void *bytes, size_t length, uint8_t out[SHA256_BYTES]);
+/* The same for bytes that come piece by piece. */
+struct sha256 {
+    uint64_t state[16]; /* libcrypto's */
+};
+void sha256_begin(struct sha256 *digest);
+void sha256_add(struct sha256 *digest, const void *bytes, size_t length);
+void sha256_end(struct sha256 *digest, uint8_t out[SHA256_BYTES]); /* begin anew after it */
 void crypto_hmac_sha256(const void *key, size_t key_length, const void *bytes, size_t length,
                         uint8_t out[SHA256_BYTES]);
 /* Unpredictable bytes; aborts when there are none. */

@@ -25,6 +25,7 @@
 #include "common/error.h"
 #include "common/ledger.h"
 #include "common/store.h"
+#include "common/store_rows.h"
 
 #define CALLER_BYTES 16
 /* How far a clock reading may lie behind one that was used before it: a clock that was set back, or
@@ -348,6 +349,20 @@ struct store_ops {
      */
     enum status (*prune)(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,
                          int64_t now_us, int64_t *removed, struct error *err);
+
+    /* ---- all rows: store_rows.h has the contracts ---- */
+    /* Inside a STORE_INSPECT transaction. */
+    enum status (*rows_count)(struct store_backend *backend, const struct row_table *table,
+                              int64_t *out, struct error *err);
+    enum status (*rows_visit)(struct store_backend *backend, const struct row_table *table,
+                              bool (*visit)(void *context, const struct row_value *values),
+                              void *context, struct error *err);
+    /* A transaction of its own kind; what the schema itself has put into counter and account is
+     * gone at its beginning. fill_end without `keep` answers STATUS_OK. */
+    enum status (*fill_begin)(struct store_backend *backend, struct error *err);
+    enum status (*fill_row)(struct store_backend *backend, const struct row_table *table,
+                            const struct row_value *values, struct error *err);
+    enum status (*fill_end)(struct store_backend *backend, bool keep, struct error *err);
 };
 
 extern const struct store_ops store_sqlite_ops;

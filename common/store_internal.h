@@ -26,6 +26,7 @@
     (60 * US_PER_SECOND) /* how often one process notes a plan that keeps changing */
 #define EVENT_TEXT_SIZE 256
 #define STORE_TRIES 6 /* of one transaction that other sessions keep getting in the way of */
+#define FILL_ALWAYS_THERE 3
 #define HOLD_SCOPE "" /* of the replies of settled holds: no token has this name */
 
 /* Where the caller's accounts stand in a chain. */
@@ -63,6 +64,7 @@ struct store {
     struct hold expired[EXPIRE_PIECE];
     uint8_t nonces[NONCE_SUPPLY][NONCE_BITS / 8];
     size_t nonces_left;
+    unsigned filled; /* which rows of FILL_ALWAYS_THERE a fill has brought, as bits */
 };
 
 /* ---- store.c -------------------------------------------------------------------------------- */

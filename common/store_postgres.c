@@ -327,4 +327,9 @@ const struct store_ops store_postgres_ops = {
     .scan = postgres_scan,
     .pruned_until = postgres_pruned_until,
     .prune = postgres_prune,
+    .rows_count = postgres_rows_count,
+    .rows_visit = postgres_rows_visit,
+    .fill_begin = postgres_fill_begin,
+    .fill_row = postgres_fill_row,
+    .fill_end = postgres_fill_end,
 };

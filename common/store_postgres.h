@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/buf.h"
 #include "common/store_backend.h"
 
 #define PG_PARAMS_MAX 20
@@ -154,6 +155,10 @@ struct postgres_store {
     bool prepared[PG_STATEMENTS];
     uint64_t text_hash[PG_STATEMENTS]; /* of the names of prepared statements; 0 not known yet */
     int64_t numbers[PG_NUMBERS];       /* fetched by this transaction and not used yet; 0 none */
+
+    char *filling; /* of a fill: rows that are not sent yet, or NULL */
+    struct buf copy;
+    const struct row_table *fill_table; /* whose COPY is open, or NULL */
 
     int64_t sent_us;                        /* boot clock, when the last round trip began */
     int64_t clock_offset_us, clock_read_us; /* database - boot clock, and when it was read */
@@ -366,5 +371,15 @@ enum status postgres_pruned_until(struct store_backend *backend, int64_t *out, s
 void postgres_after(struct store_backend *backend);
 enum status postgres_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,
                            int64_t now_us, int64_t *removed, struct error *err);
+
+enum status postgres_rows_count(struct store_backend *backend, const struct row_table *table,
+                                int64_t *out, struct error *err);
+enum status postgres_rows_visit(struct store_backend *backend, const struct row_table *table,
+                                bool (*visit)(void *context, const struct row_value *values),
+                                void *context, struct error *err);
+enum status postgres_fill_begin(struct store_backend *backend, struct error *err);
+enum status postgres_fill_row(struct store_backend *backend, const struct row_table *table,
+                              const struct row_value *values, struct error *err);
+enum status postgres_fill_end(struct store_backend *backend, bool keep, struct error *err);
 
 #endif

@@ -409,4 +409,9 @@ const struct store_ops store_sqlite_ops = {
     .scan = sqlite_scan,
     .pruned_until = sqlite_pruned_until,
     .prune = sqlite_prune,
+    .rows_count = sqlite_rows_count,
+    .rows_visit = sqlite_rows_visit,
+    .fill_begin = sqlite_fill_begin,
+    .fill_row = sqlite_fill_row,
+    .fill_end = sqlite_fill_end,
 };

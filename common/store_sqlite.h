@@ -123,6 +123,8 @@ struct sqlite_store {
     int admissions_written; /* since this process last removed those that are over */
     int64_t now_us;         /* of the last load */
     sqlite3_stmt *statements[SQL_COUNT];
+    sqlite3_stmt *fill; /* the insert of a fill, and its table */
+    const struct row_table *fill_table;
 };
 
 static inline struct sqlite_store *
@@ -336,5 +338,18 @@ void sqlite_after(struct store_backend *backend);
 
 /* Of struct store_ops: store_backend.h has the contract. */
 void sqlite_examine(const struct store_options *options, const struct finding_sink *sink);
+
+/* ---- store_sqlite_rows.c -------------------------------------------------------------------- */
+
+/* Of struct store_ops: store_backend.h has the contracts. */
+enum status sqlite_rows_count(struct store_backend *backend, const struct row_table *table,
+                              int64_t *out, struct error *err) MUST_CHECK;
+enum status sqlite_rows_visit(struct store_backend *backend, const struct row_table *table,
+                              bool (*visit)(void *context, const struct row_value *values),
+                              void *context, struct error *err) MUST_CHECK;
+enum status sqlite_fill_begin(struct store_backend *backend, struct error *err) MUST_CHECK;
+enum status sqlite_fill_row(struct store_backend *backend, const struct row_table *table,
+                            const struct row_value *values, struct error *err) MUST_CHECK;
+enum status sqlite_fill_end(struct store_backend *backend, bool keep, struct error *err) MUST_CHECK;
 
 #endif

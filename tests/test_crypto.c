@@ -28,6 +28,29 @@ check_sha256(const void *bytes, size_t length, const char *want)
     CHECK_STRING("sha256", want, hex(digest, sizeof(digest)));
 }
 
+/* However the bytes are cut. */
+static void
+test_sha256_of_pieces_is_that_of_the_whole(void)
+{
+    static const char text[] =
+        "a text that is longer than the 64 bytes which SHA-256 takes at once";
+    uint8_t want[SHA256_BYTES], got[SHA256_BYTES];
+    struct sha256 digest;
+
+    crypto_sha256(text, strlen(text), want);
+    for (size_t piece = 1; piece <= strlen(text); piece++) {
+        sha256_begin(&digest);
+        for (size_t at = 0; at < strlen(text); at += piece)
+            sha256_add(&digest, text + at, strlen(text) - at < piece ? strlen(text) - at : piece);
+        sha256_end(&digest, got);
+        CHECK_TRUE("the same", crypto_equal(want, got, sizeof(got)));
+    }
+    sha256_begin(&digest);
+    sha256_end(&digest, got);
+    crypto_sha256("", 0, want);
+    CHECK_TRUE("of nothing", crypto_equal(want, got, sizeof(got)));
+}
+
 static void
 test_sha256_known_answers(void)
 {
@@ -479,6 +502,7 @@ main(void)
 {
     const struct check_test tests[] = {
         CHECK_TEST(test_sha256_known_answers),
+        CHECK_TEST(test_sha256_of_pieces_is_that_of_the_whole),
         CHECK_TEST(test_hmac_sha256_known_answers),
         CHECK_TEST(test_svix_signature_known_answer),
         CHECK_TEST(test_equal_sees_every_byte),
