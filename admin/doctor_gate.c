@@ -303,6 +303,12 @@ check_module(const struct gate *gate, const struct reading_probe *probe)
         gate_tell(gate, FINDING_PROBLEM,
                   "is asked through FcgidAuthorizer, which Apache calls only when another module "
                   "has found a user\nFcgidAccessChecker in place of FcgidAuthorizer");
+    if (probe->apache[0] != '\0')
+        gate_tell(
+            gate, FINDING_NOTE,
+            "whoever may write `SetEnvIf' for it (the server's files, or .htaccess with "
+            "AllowOverride FileInfo) can tell its pages any SPENDGATE_SUBJECT, and is trusted "
+            "like the server");
     if (!probe->unique_id && gate->server != SERVER_LIGHTTPD &&
         any_counted(&gate->doctor->settings->policy))
         gate_tell(
@@ -365,6 +371,8 @@ check_bad_credentials(struct gate *gate)
         bool bearer;
     } bad[] = {
         { "Authorization: Bearer spendgate-doctor", "a credential that does not exist", true },
+        { "Authorization: Bearer spendgate-doctor, Bearer spendgate-doctor", "two credentials",
+          false },
         { "Authorization: Basic c3BlbmRnYXRlOmRvY3Rvcg==", "a user and a password", false },
         { "Authorization: spendgate-doctor", "a credential without a scheme", false },
     };
@@ -543,7 +551,7 @@ doctor_gate(struct doctor *doctor, const char *url)
         gate_check_htaccess(&gate);
     }
     check_http2(&gate);
-    if (!gate.place.loopback)
+    if (!gate.place.literal)
         check_families(&gate);
     check_plain_http(&gate);
     gate_check_allowed(&gate);

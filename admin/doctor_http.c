@@ -38,6 +38,14 @@ is_loopback(const char *host)
     return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+static bool
+is_literal(const char *host)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+
+    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
 /* One part of a URL into `out`; false when it is missing or too long. */
 static bool
 copy_part(CURLU *url, CURLUPart part, unsigned flags, char *out, size_t size)
@@ -87,6 +95,7 @@ read_parts(CURLU *parsed, struct http_place *out, struct error *err)
     if (buf_failed(&origin) || !text_copy(out->host, sizeof(out->host), host))
         return error_set(err, STATUS_INVALID, "has a part that cannot be read or is too long");
     out->loopback = is_loopback(out->host);
+    out->literal = is_literal(out->host);
     return STATUS_OK;
 }
 

@@ -27,6 +27,7 @@ struct http_place {
     long port;
     char path[HTTP_PATH_SIZE]; /* as written: "/" at least, without query and fragment */
     bool loopback;             /* a loopback address, or localhost */
+    bool literal;              /* an address, and no name */
 };
 
 /* Take a URL apart. STATUS_INVALID with what is wrong: not http or https, no host, a user or a

@@ -152,7 +152,7 @@ is_unfilled(const struct http_answer *answer)
            strstr(answer->body, "SPENDGATE_DENIAL") != NULL;
 }
 
-/* The "error" of a JSON body; "" when it is none. */
+/* The "error" of a JSON body, or its code (compat = "openai"); "" when it is none. */
 static void
 read_code(const char *text, size_t length, char out[READING_WORD_SIZE])
 {
@@ -163,6 +163,8 @@ read_code(const char *text, size_t length, char out[READING_WORD_SIZE])
     if (json_parse(text, length, &object, NULL) != STATUS_OK)
         return;
     code = json_string(json_member(object, "error"));
+    if (code == NULL)
+        code = json_string(json_path(object, "error.code"));
     if (code == NULL) /* compat = "openai" */
         code = json_string(json_path(object, "error.spendgate_error"));
     if (code != NULL)

@@ -201,6 +201,10 @@ test_addresses_are_taken_apart(void)
     check_place("http://[::1]:8080/", "http://[::1]:8080", "/", true);
     check_place("http://localhost/", "http://localhost:80", "/", true);
     check_place("http://192.0.2.1/", "http://192.0.2.1:80", "/", false);
+    CHECK_STATUS(STATUS_OK, http_place_parse("http://[::1]/", &place, &err), &err);
+    CHECK_TRUE("an address", place.literal);
+    CHECK_STATUS(STATUS_OK, http_place_parse("http://localhost/", &place, &err), &err);
+    CHECK_FALSE("a name", place.literal);
     for (size_t i = 0; i < CHECK_COUNT(refused); i++)
         CHECK_STATUS(STATUS_INVALID, http_place_parse(refused[i], &place, &err), &err);
 }

@@ -75,6 +75,8 @@ test_a_denial_that_was_changed_on_its_way(void)
     check_kind("auth_request", READING_FLATTENED, read_answer(401, 0, CHALLENGE, NGINX_401));
     check_kind("auth_request, 429", READING_AWAY,
                read_answer(500, 0, "", "<html><head><title>500 Internal Server Error</title>"));
+    CHECK_STRING("openai's form", "auth_unavailable",
+                 read_answer(503, 0, "", "{\"error\":{\"code\":\"auth_unavailable\"}}").code);
     check_kind("mod_asis without mod_include", READING_FLATTENED,
                read_answer(401, 401, "", "<!--#echo var=\"SPENDGATE_DENIAL\" -->\n"));
     check_kind("another status, our JSON", READING_FLATTENED,

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/money.h"
+#include "common/crypto.h"
 #include "tests/check.h"
 
 #include "common/banned.h"
@@ -1588,6 +1589,25 @@ test_file_has_a_largest_size(void)
 }
 
 static void
+test_file_is_known_by_its_digest(void)
+{
+    static const char one[] = "compat = agentkey", two[] = "compat = agentkey ";
+    uint8_t want[SHA256_BYTES];
+    struct settings *settings = NULL;
+    struct error err = { 0 };
+
+    write_bytes("one", one, sizeof(one) - 1, 0640);
+    write_bytes("two", two, sizeof(two) - 1, 0640);
+    crypto_sha256(one, sizeof(one) - 1, want);
+    CHECK_STATUS(STATUS_OK, settings_open("one", NULL, &settings, &err), &err);
+    CHECK_INT("digest", 0, memcmp(want, settings->digest, sizeof(want)));
+    settings_close(settings);
+    CHECK_STATUS(STATUS_OK, settings_open("two", NULL, &settings, &err), &err);
+    CHECK_TRUE("another file", memcmp(want, settings->digest, sizeof(want)) != 0);
+    settings_close(settings);
+}
+
+static void
 test_file_is_named_by_the_caller_then_the_environment(void)
 {
     struct settings *settings = NULL;
@@ -1824,6 +1844,7 @@ main(void)
         CHECK_TEST(test_bad_environment_is_told_by_its_name),
         CHECK_TEST(test_file_is_regular_and_written_by_its_owner_only),
         CHECK_TEST(test_file_has_a_largest_size),
+        CHECK_TEST(test_file_is_known_by_its_digest),
         CHECK_TEST(test_file_is_named_by_the_caller_then_the_environment),
         CHECK_TEST(test_every_failed_allocation_is_out_of_memory),
         CHECK_TEST(test_authorizer_needs_a_secret_key_unless_it_verifies_sessions_only),

@@ -10,6 +10,7 @@ use Spendgate::E2E;
 use Spendgate::Hosting;
 use Spendgate::Misconfigured;
 use Spendgate::Nginx;
+use Spendgate::TLS;
 use Test::More;
 
 my $gate = Spendgate::E2E->new(explain => 0, clerk => 'rate = "100/10s"');
@@ -225,6 +226,7 @@ finds(case_of('authnz-cached'), 'problem', qr/a cache answers before the gate \(
     finds($run, 'problem', qr/can open it \(200\): Require all granted/, qr/<Location>/,     'directory, Require');
     finds($run, 'problem', qr/can open it \(200\): Satisfy Any/,         qr/`Satisfy All'/, 'directory, Satisfy');
     finds($run, 'problem', qr/can open it \(200\): AuthnzFcgiCheckAuthnProvider None/, qr/<Location>/, 'directory, provider');
+    finds($run, 'note', qr/`SetEnvIf'.*trusted like the server/, qr//, 'SetEnvIf');
     finds($run, 'warning', qr/gives no UNIQUE_ID/, qr/\Aa2enmod unique_id/, 'no mod_unique_id');
 }
 finds(case_of('ignored'), 'problem', qr/is OPEN: .* 200/, qr/AllowOverride AuthConfig FileInfo/, 'ignored .htaccess');
@@ -423,6 +425,31 @@ points(
         qr/one allow is given to everybody/
     ],
 );
+$gate->stop('nginx');
+
+# ---- https, and addresses that lead elsewhere ---------------------------------------------------------------------
+
+my $tls = Spendgate::TLS->new($gate);
+$tls->certificate('site', '127.0.0.1');
+my $authority = "$folder/tls/certs/ca-certificates.crt";
+($port) = Spendgate::Misconfigured::start_nginx(
+    $gate,
+    tls    => ' ssl http2',
+    http   => qq(include "$snippet{'spendgate.conf'}"; ssl_certificate "$folder/tls/site.crt"; ssl_certificate_key "$folder/tls/site.key";),
+    server => qq(include "$snippet{'spendgate-server.conf'}"; location ^~ /api/ { $guard }\nlocation = /away { return 302 https://elsewhere.example/; })
+      . "\nlocation = /gone { return 301 /api/; }"
+);
+finds(doctor("https://127.0.0.1:$port/api/"), 'problem', qr/certificate/, qr/SSL_CERT_FILE/, 'https, an authority that is not known');
+sub with_authority {
+    my ($path) = @_;
+    my ($code, $out) = $gate->cli({ env => { SSL_CERT_FILE => $authority } }, 'doctor', '--json', '--url', "https://127.0.0.1:$port$path");
+    return { code => $code, findings => [ grep { $_->{check} eq 'gate' } @{ JSON::PP->new->utf8->decode($out)->{checks} } ] };
+}
+clean(with_authority('/api/'), 'https');
+clean(with_authority('/gone'), 'https, after a redirection');
+finds(with_authority('/gone'), 'note', qr{answers 301; looked at is where it leads, .*/api/}, qr//, 'a redirection on the same host');
+finds(with_authority('/away'), 'problem', qr{answers 302, which leads to https://elsewhere\.example/}, qr/address of a page/, 'a redirection elsewhere');
+finds(doctor("http://127.0.0.1:$port/api/"), 'problem', qr/answered 400 by nginx itself/, qr//, 'http to a port of https');
 $gate->stop('nginx');
 
 done_testing;

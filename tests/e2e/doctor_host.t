@@ -12,6 +12,7 @@ use JSON::PP ();
 use POSIX qw(strftime);
 use Spendgate::E2E;
 use Spendgate::JWT;
+use Spendgate::TLS;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -249,6 +250,17 @@ for my $off (-3, 0, 3, -60, 60) {
     my $run = doctor();
     if (abs $off < 5) { finds($run, 'ok', 'clock', qr/agrees with Clerk/, qr//, "$off s") }
     else { finds($run, 'problem', 'clock', $off < 0 ? qr/(?:59|60) s behind/ : qr/(?:59|60) s ahead/, qr/NTP/, "$off s") }
+}
+
+# TLS on the way to Clerk.
+{
+    my $tls = Spendgate::TLS->new($gate);
+    $tls->certificate('clerk', '127.0.0.1');
+    $tls->start('clerk');
+    settings(api_url => 'https://127.0.0.1:' . $tls->port);
+    finds(doctor(), 'problem', 'clerk', qr/certificate/, qr/ca-certificates/, 'a certificate that is not trusted');
+    finds(doctor({ env => { SSL_CERT_FILE => "$folder/tls/certs/ca-certificates.crt" } }), 'ok', 'clerk', qr/takes our secret key/, qr//, 'one that is');
+    settings();
 }
 
 # Tokens: the key set, the issuer and the PEM have to be of one instance.

@@ -167,7 +167,7 @@ sub lighttpd_version {
     return sprintf '%d.%03d%03d', $major, $minor, $patch;
 }
 
-# nginx. server => TEXT of the server block, http => TEXT before it.
+# nginx. server => TEXT of the server block, http => TEXT before it, tls => words behind the port.
 sub start_nginx {
     my ($gate, %option) = @_;
     my $port   = $gate->{ports}{misconfigured} = Spendgate::E2E::free_port();
@@ -189,7 +189,7 @@ http {
     scgi_temp_path "$folder/tmp/scgi";
     $http
     server {
-        listen 127.0.0.1:$port;
+        listen 127.0.0.1:$port@{[ $option{tls} // '' ]};
         root "$folder/www";
         index index.html;
         client_max_body_size 8m;
