@@ -88,6 +88,9 @@ struct budget_line {
     size_t alert_count;
     int alerts[BUDGET_ALERTS_MAX];
 
+    int64_t later_us; /* the store's; no rule looks at it: of a new line, the journal's first
+                         instant behind the period, 0 none */
+
     bool changed; /* the period row */
 };
 

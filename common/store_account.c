@@ -371,7 +371,6 @@ set_hand_limit(struct store *s, struct edit *e, enum period_kind kind, int64_t l
         buf_add_format(&e->what, ", %s", enforce_name(*enforce));
     for (size_t i = 0; i < ledger->line_count && status == STATUS_OK; i++) {
         struct budget_line *line = &ledger->lines[i];
-        bool born = line->id == 0;
 
         if (line->spec.kind != kind)
             continue;
@@ -381,9 +380,7 @@ set_hand_limit(struct store *s, struct edit *e, enum period_kind kind, int64_t l
             line->hand_enforced = true;
             line->hand_enforce = *enforce;
         }
-        status = s->ops->line_write(s->backend, ledger->accounts[0].id, line, err);
-        if (status == STATUS_OK && born)
-            status = s->ops->period_write(s->backend, line, err);
+        status = line_write(s, ledger->accounts[0].id, line, err);
         if (status == STATUS_OK)
             status = edit_journal(s, e, line->id, err);
     }
@@ -440,7 +437,7 @@ clear_hand_limit(struct store *s, struct edit *e, enum period_kind kind, struct 
         line->hand_limited = line->hand_enforced = false;
         line->hand_limit_nanos = 0;
         line->hand_enforce = ENFORCE_HARD;
-        status = s->ops->line_write(s->backend, ledger->accounts[0].id, line, err);
+        status = line_write(s, ledger->accounts[0].id, line, err);
         if (status == STATUS_OK)
             status = edit_journal(s, e, line->id, err);
     }

@@ -28,9 +28,6 @@
 #include "common/store_rows.h"
 
 #define CALLER_BYTES 16
-/* How far a clock reading may lie behind one that was used before it: a clock that was set back, or
- * a process that waited for its turn. */
-#define STORE_CLOCK_BACK_US (INT64_C(3600) * 1000000)
 #define ADMISSION_KEY_BYTES 16
 #define CHAIN_SPEC_SIZE (LEDGER_ACCOUNTS_MAX * 24)
 
@@ -245,10 +242,11 @@ struct store_ops {
     enum status (*load_lines)(struct store_backend *backend, struct ledger *ledger, int index,
                               int64_t at_us, int64_t now_us, struct error *err);
     /* Charges minus refunds with at_us in [start, end) and live holds placed in it, of every chain
-     * that holds the account. */
+     * that holds the account; and the first instant from `end_us` on that has one of either, 0
+     * none. */
     enum status (*journal_sum)(struct store_backend *backend, int64_t account_id, int64_t start_us,
                                int64_t end_us, int64_t *spent_nanos, int64_t *held_nanos,
-                               struct error *err);
+                               int64_t *later_us, struct error *err);
     /* The credits of a line in force at some instant of [from, to). */
     enum status (*credit_sum)(struct store_backend *backend, int64_t budget_id, int64_t from_us,
                               int64_t to_us, int64_t *nanos, struct error *err);

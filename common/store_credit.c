@@ -165,7 +165,7 @@ credit_line(struct store *s, const struct credit_request *request, struct edit *
         return error_set(err, STATUS_OVERFLOW,
                          "with this the credits of a budget would pass a billion dollars");
     line->has_credits = true;
-    status = s->ops->line_write(s->backend, s->ledger.accounts[0].id, line, err);
+    status = line_write(s, s->ledger.accounts[0].id, line, err);
     /* A top-up pays off a carried overage later only where the period has a row. */
     if (status == STATUS_OK && !line->period_stored)
         status = s->ops->period_write(s->backend, line, err);

@@ -80,13 +80,20 @@ uint64_t store_new_nonce(struct store *s);
 
 /*
  * A period without a row. A line that was there before the period began would have got a row with
- * the first hold or charge, so there was none; a younger line starts at what the journal holds. A
- * line is young for as long as a clock may go back: what was placed before it is later by the
- * clock.
+ * the first hold or charge, or with its birth, so there was none; a younger line starts at what the
+ * journal holds. What counts is only which came first by the clock's readings that were stored,
+ * so a clock may go back as far as it likes.
  */
 enum status line_fill_missing_period(struct store *s, struct ledger *ledger,
                                      struct budget_line *line, int64_t at_us, int64_t now_us,
                                      struct error *err) MUST_CHECK;
+/*
+ * Write a line, and with a new one the period it has and every period from its birth on that the
+ * journal has rows of: a clock that was ahead placed them, and from now on a period after the
+ * birth without a row is taken for an empty one.
+ */
+enum status line_write(struct store *s, int64_t account_id, struct budget_line *line,
+                       struct error *err) MUST_CHECK;
 /* Give the loaded lines their rules, periods, credits and carry. */
 enum status lines_prepare(struct store *s, struct ledger *ledger, const struct plan *plan,
                           int64_t at_us, int64_t now_us, struct error *err) MUST_CHECK;

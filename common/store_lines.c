@@ -43,11 +43,11 @@ line_fill_missing_period(struct store *s, struct ledger *ledger, struct budget_l
     line->spent_nanos = line->held_nanos = 0;
     line->alerted = 0;
     if (status == STATUS_OK && account_id != 0 &&
-        (line->id == 0 || line->created_us + STORE_CLOCK_BACK_US > line->period.start_us ||
+        (line->id == 0 || line->created_us > line->period.start_us ||
          line->period.end_us <= now_us)) {
         status =
             s->ops->journal_sum(s->backend, account_id, line->period.start_us, line->period.end_us,
-                                &line->spent_nanos, &line->held_nanos, err);
+                                &line->spent_nanos, &line->held_nanos, &line->later_us, err);
         line->changed = true; /* so that the next look finds a row */
     }
     if (status == STATUS_OK && line->has_credits) {
@@ -56,6 +56,49 @@ line_fill_missing_period(struct store *s, struct ledger *ledger, struct budget_l
                                     &line->credit_nanos, err);
     }
     return status;
+}
+
+/* The period rows of a new line from its birth on, but for the one it was made with. */
+static enum status
+write_later_periods(struct store *s, int64_t account_id, const struct budget_line *line,
+                    struct error *err)
+{
+    struct budget_line later = *line;
+    enum status status = STATUS_OK;
+
+    later.alerted = 0;
+    if (line->created_us < line->period.start_us) /* it was made for what is later than now */
+        status = s->ops->journal_sum(s->backend, account_id, line->created_us, line->created_us,
+                                     &later.spent_nanos, &later.held_nanos, &later.later_us, err);
+    while (status == STATUS_OK && later.later_us != 0) {
+        status = find_period(s, &line->spec, later.later_us, &later.period, err);
+        if (status != STATUS_OK)
+            break;
+        if (later.period.start_us == line->period.start_us) {
+            later.later_us = line->later_us;
+            continue;
+        }
+        status =
+            s->ops->journal_sum(s->backend, account_id, later.period.start_us, later.period.end_us,
+                                &later.spent_nanos, &later.held_nanos, &later.later_us, err);
+        if (status == STATUS_OK)
+            status = s->ops->period_write(s->backend, &later, err);
+    }
+    return status;
+}
+
+enum status
+line_write(struct store *s, int64_t account_id, struct budget_line *line, struct error *err)
+{
+    bool born = line->id == 0;
+    enum status status = s->ops->line_write(s->backend, account_id, line, err);
+
+    if (status == STATUS_OK && born)
+        status = s->ops->period_write(s->backend, line, err);
+    if (status != STATUS_OK || !born)
+        return status;
+    line->period_stored = true;
+    return write_later_periods(s, account_id, line, err);
 }
 
 static enum status
@@ -146,11 +189,10 @@ write_lines(struct store *s, struct ledger *ledger, struct error *err)
 
     for (size_t i = 0; i < ledger->line_count && status == STATUS_OK; i++) {
         struct budget_line *line = &ledger->lines[i];
-        bool born = line->id == 0;
 
-        if (born)
-            status = s->ops->line_write(s->backend, ledger->accounts[line->account].id, line, err);
-        if (status == STATUS_OK && (born || line->changed))
+        if (line->id == 0)
+            status = line_write(s, ledger->accounts[line->account].id, line, err);
+        else if (line->changed)
             status = s->ops->period_write(s->backend, line, err);
     }
     return status;

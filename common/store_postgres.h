@@ -287,7 +287,7 @@ enum status postgres_load_lines(struct store_backend *backend, struct ledger *le
                                 int64_t at_us, int64_t now_us, struct error *err);
 enum status postgres_journal_sum(struct store_backend *backend, int64_t account_id,
                                  int64_t start_us, int64_t end_us, int64_t *spent_nanos,
-                                 int64_t *held_nanos, struct error *err);
+                                 int64_t *held_nanos, int64_t *later_us, struct error *err);
 enum status postgres_credit_sum(struct store_backend *backend, int64_t budget_id, int64_t from_us,
                                 int64_t to_us, int64_t *nanos, struct error *err);
 enum status postgres_history(struct store_backend *backend, int64_t budget_id, int64_t before_us,

@@ -583,7 +583,8 @@ postgres_idempotency_find(struct store_backend *backend, const char *scope, cons
 
 enum status
 postgres_journal_sum(struct store_backend *backend, int64_t account_id, int64_t start_us,
-                     int64_t end_us, int64_t *spent_nanos, int64_t *held_nanos, struct error *err)
+                     int64_t end_us, int64_t *spent_nanos, int64_t *held_nanos, int64_t *later_us,
+                     struct error *err)
 {
     struct postgres_store *s = postgres_of(backend);
     struct pg_params p = { 0 };
@@ -602,6 +603,9 @@ postgres_journal_sum(struct store_backend *backend, int64_t account_id, int64_t 
     if (status == STATUS_OK) {
         *spent_nanos = pg_get_int(spent, 0, 0);
         *held_nanos = pg_get_int(held, 0, 0);
+        *later_us = pg_get_int(spent, 0, 1);
+        if (*later_us == 0 || (pg_get_int(held, 0, 1) != 0 && pg_get_int(held, 0, 1) < *later_us))
+            *later_us = pg_get_int(held, 0, 1);
     }
     PQclear(spent);
     PQclear(held);

@@ -132,13 +132,16 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                        "WHERE a.name = $1 AND m.roles & $2::integer <> 0 ORDER BY m.chain_id DESC "
                        "LIMIT 1",
                        "find a name last seen", false },
-    [PG_SPENT] = { "SELECT coalesce(sum(CASE c.kind WHEN 1 THEN -c.amount_nanos "
-                   "ELSE c.amount_nanos END), 0)::bigint FROM spendgate.chain_account m "
-                   "JOIN spendgate.charge c ON c.chain_id = m.chain_id WHERE m.account_id = $1 "
-                   "AND c.at_us >= $2 AND c.at_us < $3",
+    [PG_SPENT] = { "SELECT coalesce(sum(CASE WHEN c.kind = 1 THEN -c.amount_nanos "
+                   "ELSE c.amount_nanos END) FILTER (WHERE c.at_us < $3), 0)::bigint, "
+                   "coalesce(min(c.at_us) FILTER (WHERE c.at_us >= $3), 0) "
+                   "FROM spendgate.chain_account m JOIN spendgate.charge c "
+                   "ON c.chain_id = m.chain_id WHERE m.account_id = $1 AND c.at_us >= $2",
                    "sum the journal", false },
-    [PG_HELD] = { "SELECT coalesce(sum(h.amount_nanos), 0)::bigint FROM spendgate.hold h "
-                  "WHERE h.state = 0 AND h.placed_us >= $2 AND h.placed_us < $3 AND EXISTS "
+    [PG_HELD] = { "SELECT coalesce(sum(h.amount_nanos) FILTER (WHERE h.placed_us < $3), "
+                  "0)::bigint, "
+                  "coalesce(min(h.placed_us) FILTER (WHERE h.placed_us >= $3), 0) "
+                  "FROM spendgate.hold h WHERE h.state = 0 AND h.placed_us >= $2 AND EXISTS "
                   "(SELECT 1 FROM spendgate.chain_account m WHERE m.account_id = $1 "
                   "AND m.chain_id = h.chain_id)",
                   "sum the journal", false },

@@ -237,7 +237,7 @@ enum status sqlite_load(struct store_backend *backend, struct store_load *load,
                         struct error *err) MUST_CHECK;
 enum status sqlite_journal_sum(struct store_backend *backend, int64_t account_id, int64_t start_us,
                                int64_t end_us, int64_t *spent_nanos, int64_t *held_nanos,
-                               struct error *err) MUST_CHECK;
+                               int64_t *later_us, struct error *err) MUST_CHECK;
 enum status sqlite_credit_sum(struct store_backend *backend, int64_t budget_id, int64_t from_us,
                               int64_t to_us, int64_t *nanos, struct error *err) MUST_CHECK;
 enum status sqlite_history(struct store_backend *backend, int64_t budget_id, int64_t before_us,

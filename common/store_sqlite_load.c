@@ -533,22 +533,34 @@ sqlite_load(struct store_backend *backend, struct store_load *load, struct error
 
 enum status
 sqlite_journal_sum(struct store_backend *backend, int64_t account_id, int64_t start_us,
-                   int64_t end_us, int64_t *spent_nanos, int64_t *held_nanos, struct error *err)
+                   int64_t end_us, int64_t *spent_nanos, int64_t *held_nanos, int64_t *later_us,
+                   struct error *err)
 {
     struct sqlite_store *s = sqlite_of(backend);
     const enum statement which[] = { SQL_SPENT, SQL_HELD };
     int64_t *const out[] = { spent_nanos, held_nanos };
     sqlite3_stmt *stmt;
+    bool row;
     enum status status = STATUS_OK;
 
+    *later_us = 0;
     for (size_t i = 0; i < 2 && status == STATUS_OK; i++) {
+        int64_t first_us;
+
         status = sqlite_prepared(s, which[i], &stmt, err);
         if (status != STATUS_OK)
             break;
         sqlite3_bind_int64(stmt, 1, account_id);
         sqlite3_bind_int64(stmt, 2, start_us);
         sqlite3_bind_int64(stmt, 3, end_us);
-        status = sqlite_one_int(s, stmt, 0, out[i], "sum the journal", err);
+        status = sqlite_next(s, stmt, &row, "sum the journal", err);
+        if (status != STATUS_OK)
+            break;
+        *out[i] = sqlite3_column_int64(stmt, 0);
+        first_us = sqlite3_column_int64(stmt, 1);
+        if (*later_us == 0 || (first_us != 0 && first_us < *later_us))
+            *later_us = first_us;
+        sqlite3_reset(stmt);
     }
     return status;
 }

@@ -64,13 +64,16 @@ static const char *const statement_sql[SQL_COUNT] = {
         "WHERE n.chain_id = m.chain_id AND n.roles & ?3), '') FROM account a JOIN chain_account m "
         "ON m.account_id = a.id WHERE a.name = ?1 AND m.roles & ?2 ORDER BY m.chain_id DESC LIMIT "
         "1",
-    [SQL_SPENT] = "SELECT coalesce(sum(CASE c.kind WHEN 1 THEN -c.amount_nanos ELSE c.amount_nanos "
-                  "END), 0) FROM chain_account m JOIN charge c ON c.chain_id = m.chain_id "
-                  "WHERE m.account_id = ?1 AND c.at_us >= ?2 AND c.at_us < ?3",
-    [SQL_HELD] =
-        "SELECT coalesce(sum(h.amount_nanos), 0) FROM hold h WHERE h.state = 0 "
-        "AND h.placed_us >= ?2 AND h.placed_us < ?3 AND EXISTS (SELECT 1 FROM chain_account m "
-        "WHERE m.account_id = ?1 AND m.chain_id = h.chain_id)",
+    [SQL_SPENT] = "SELECT coalesce(sum(CASE WHEN c.at_us >= ?3 THEN 0 WHEN c.kind = 1 "
+                  "THEN -c.amount_nanos ELSE c.amount_nanos END), 0), "
+                  "coalesce(min(CASE WHEN c.at_us >= ?3 THEN c.at_us END), 0) "
+                  "FROM chain_account m JOIN charge c ON c.chain_id = m.chain_id "
+                  "WHERE m.account_id = ?1 AND c.at_us >= ?2",
+    [SQL_HELD] = "SELECT coalesce(sum(CASE WHEN h.placed_us < ?3 THEN h.amount_nanos END), 0), "
+                 "coalesce(min(CASE WHEN h.placed_us >= ?3 THEN h.placed_us END), 0) "
+                 "FROM hold h WHERE h.state = 0 AND h.placed_us >= ?2 AND EXISTS "
+                 "(SELECT 1 FROM chain_account m WHERE m.account_id = ?1 "
+                 "AND m.chain_id = h.chain_id)",
     [SQL_CREDIT_SUM] = "SELECT coalesce(sum(amount_nanos), 0) FROM credit WHERE budget_id = ?1 "
                        "AND from_us < ?3 AND until_us > ?2",
     [SQL_HISTORY] =

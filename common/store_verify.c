@@ -293,12 +293,15 @@ sum(int64_t *total, int64_t nanos)
         *total = nanos < 0 ? INT64_MIN : INT64_MAX;
 }
 
-/* Count one journal row on every line of its chain. A line that was there before the row was
- * written has a period row for it, unless it was of nothing; a younger one may not have been looked
- * at since. */
+/*
+ * Count one journal row on every line of its chain. Each line has a period row for it, unless it is
+ * of nothing, was pruned, or lies before the line's birth and nobody has looked there since: a line
+ * takes what lies in the period of its birth and behind it with it when it is born, and counts the
+ * rest as it comes (store_lines.c).
+ */
 static void
-count_on_chain(struct verify *v, int64_t chain_id, int64_t at_us, int64_t created_us, int64_t spent,
-               int64_t held, const char *what, int64_t id)
+count_on_chain(struct verify *v, int64_t chain_id, int64_t at_us, int64_t spent, int64_t held,
+               const char *what, int64_t id)
 {
     size_t index = find(&v->chains, chain_id);
     const struct seen_chain *chain;
@@ -319,7 +322,7 @@ count_on_chain(struct verify *v, int64_t chain_id, int64_t at_us, int64_t create
                 sum(&period->sum_spent_nanos, spent);
                 sum(&period->sum_held_nanos, held);
             } else if ((spent != 0 || held != 0) && at_us >= v->pruned_until_us &&
-                       created_us > line_at(v, l)->created_us + STORE_CLOCK_BACK_US) {
+                       at_us >= line_at(v, l)->created_us) {
                 buf_init(&text, storage, sizeof(storage));
                 add_line_name(v, &text, line_at(v, l));
                 buf_add_format(&text, ": no period row for %s %" PRId64, what, id);
@@ -348,7 +351,7 @@ count_charge(void *context, const struct scan_row *row)
         buf_add_format(&text, "charge %" PRId64 ": its chain is missing", c->id);
         difference(v, "I7", &text);
     }
-    count_on_chain(v, row->charge.chain_id, c->at_us, c->created_us,
+    count_on_chain(v, row->charge.chain_id, c->at_us,
                    c->kind == CHARGE_REFUND ? -c->amount_nanos : c->amount_nanos, 0, "charge",
                    c->id);
     return true;
@@ -399,8 +402,7 @@ count_hold(void *context, const struct scan_row *row)
         return true;
     if (((struct seen_chain *)v->chains.items + chain)->payer != NONE)
         account_at(v, ((struct seen_chain *)v->chains.items + chain)->payer)->counted++;
-    count_on_chain(v, hold->chain_id, hold->placed_us, hold->placed_us, 0, hold->amount_nanos,
-                   "hold", hold->id);
+    count_on_chain(v, hold->chain_id, hold->placed_us, 0, hold->amount_nanos, "hold", hold->id);
     return true;
 }
 

@@ -30,6 +30,7 @@
 #define NOON INT64_C(1795003200000000) /* 2026-11-18 12:00 UTC */
 #define MONTH_START INT64_C(1793491200000000)
 #define NEXT_MONTH INT64_C(1796083200000000)
+#define HOUR (3600 * SECOND)
 #define TTL (300 * SECOND)
 #define NOT_HERE 77 /* to automake: skipped */
 
@@ -519,6 +520,67 @@ test_a_line_gained_later_starts_at_its_journal_with_live_holds(void)
     line = line_of(f, "user_1", PERIOD_YEAR, NOON);
     CHECK_INT("year spent", 3 * CENT, line.spent_nanos);
     CHECK_INT("year held", 10 * CENT, line.held_nanos);
+    teardown(f);
+}
+
+/* However far: what was placed and charged before the line came is later than its birth. */
+static void
+test_a_line_gained_after_the_clock_went_back_counts_what_is_later(void)
+{
+    struct fixture *f = setup();
+    const int64_t ahead = NOON + 5 * HOUR, further = NOON + 7 * HOUR;
+    char id[PUBLIC_ID_SIZE];
+    struct budget_line line;
+
+    CHECK_TRUE("seen", admit(f, "user_1", further));
+    CHECK_INT("charge", OUTCOME_DONE, spend_as(f, "user_1", 2 * CENT, "k1", further + HOUR));
+    CHECK_TRUE("first", admit(f, "user_1", ahead));
+    hold_text(&f->verdict.hold, id);
+    CHECK_TRUE("second", admit(f, "user_1", ahead));
+    CHECK_INT("settle", OUTCOME_DONE, spend_hold(f, id, NULL, 3 * CENT, ahead));
+    CHECK_TRUE("back", admit(f, "user_1", NOON));
+    CHECK_INT("all", OUTCOME_DONE, set_budget(f, "all", PERIOD_HOUR, USD)); /* at noon */
+    add_budget(&f->plans[0], PERIOD_HOUR, 16 * CENT);
+    CHECK_TRUE("the plan's", admit(f, "user_1", NOON));
+    CHECK_INT("verify", 0, differences(f, NOON));
+    CHECK_INT("held now", 10 * CENT, line_of(f, "all", PERIOD_HOUR, NOON).held_nanos);
+    CHECK_INT("held now", 10 * CENT, line_of(f, "user_1", PERIOD_HOUR, NOON).held_nanos);
+    line = line_of(f, "all", PERIOD_HOUR, ahead - HOUR);
+    CHECK_INT("nothing there", 0, line.spent_nanos + line.held_nanos);
+    for (int i = 0; i < 2; i++) {
+        line = line_of(f, i == 0 ? "all" : "user_1", PERIOD_HOUR, ahead);
+        CHECK_INT("spent ahead", 3 * CENT, line.spent_nanos);
+        CHECK_INT("held ahead", 5 * CENT, line.held_nanos);
+    }
+    CHECK_TRUE("8 of 16 are left there", admit(f, "user_1", ahead));
+    CHECK_FALSE("and then 3", admit(f, "user_1", ahead));
+    line = line_of(f, "all", PERIOD_HOUR, further + HOUR);
+    CHECK_INT("all, further ahead", 2 * CENT, line.spent_nanos);
+    line = line_of(f, "user_1", PERIOD_HOUR, further + HOUR);
+    CHECK_INT("further ahead", 2 * CENT, line.spent_nanos);
+    CHECK_INT("before the birth", OUTCOME_DONE, spend_as(f, "user_1", CENT, "k2", NOON - 3 * HOUR));
+    line = line_of(f, "all", PERIOD_HOUR, NOON - 3 * HOUR);
+    CHECK_INT("counts too", CENT, line.spent_nanos);
+    teardown(f);
+}
+
+/* The post of a hold that was placed later than now, by a clock that was ahead. */
+static void
+test_a_line_gained_by_a_post_for_later_counts_from_its_birth(void)
+{
+    struct fixture *f = setup();
+    const int64_t between = NOON + 2 * HOUR, ahead = NOON + 5 * HOUR;
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_TRUE("hold", admit(f, "user_1", ahead));
+    hold_text(&f->verdict.hold, id);
+    CHECK_INT("charge", OUTCOME_DONE, spend_as(f, "user_1", 2 * CENT, "k1", between));
+    CHECK_INT("charge", OUTCOME_DONE, spend_as(f, "user_1", 3 * CENT, "k2", ahead));
+    add_budget(&f->plans[0], PERIOD_HOUR, 16 * CENT);
+    CHECK_INT("settle", OUTCOME_DONE, spend_hold(f, id, NULL, 4 * CENT, NOON));
+    CHECK_INT("verify", 0, differences(f, NOON));
+    CHECK_INT("between", 2 * CENT, line_of(f, "user_1", PERIOD_HOUR, between).spent_nanos);
+    CHECK_INT("ahead", 7 * CENT, line_of(f, "user_1", PERIOD_HOUR, ahead).spent_nanos);
     teardown(f);
 }
 
@@ -2932,6 +2994,8 @@ main(void)
         CHECK_TEST(test_spend_without_a_hold_counts_once_per_key),
         CHECK_TEST(test_a_refused_first_sight_leaves_an_account_that_can_be_topped_up),
         CHECK_TEST(test_a_line_gained_later_starts_at_its_journal_with_live_holds),
+        CHECK_TEST(test_a_line_gained_after_the_clock_went_back_counts_what_is_later),
+        CHECK_TEST(test_a_line_gained_by_a_post_for_later_counts_from_its_birth),
         CHECK_TEST(test_a_new_period_is_a_new_row_and_a_late_settlement_belongs_to_the_old_one),
         CHECK_TEST(test_every_account_of_the_chain_is_counted_and_the_tightest_wins),
         CHECK_TEST(test_a_changed_parent_acts_on_the_next_request_of_every_process),

@@ -1406,7 +1406,7 @@ test_i7_verify_finds_every_balance_that_was_changed_by_hand(void)
         { "UPDATE credit SET budget_id = 5", "UPDATE credit SET budget_id = 769",
           "credit 1: its budget is missing" },
         { "UPDATE budget_period SET budget_id = 5", "UPDATE budget_period SET budget_id = 769",
-          "period" },
+          "account user_1, budget month UTC (769): no period row for charge 1" },
         { "UPDATE budget_period SET start_us = start_us + 1, end_us = start_us + 2",
           "UPDATE budget_period SET start_us = 1793491200000000, end_us = 1796083200000000",
           "account user_1" },
@@ -1462,7 +1462,6 @@ test_verify_finds_what_the_schema_alone_would_refuse(void)
     CHECK_TRUE("overlap", contains(first, "two periods overlap"));
     query(f, "DELETE FROM budget_period WHERE start_us % 10 = 5");
     CHECK_INT("green", 0, differences(f, &first));
-    query(f, "UPDATE charge SET created_us = created_us + 3600000001");
     query(f, "DELETE FROM budget_period");
     CHECK_TRUE("found", differences(f, &first) > 0);
     CHECK_TRUE("i6", contains(first, ": no period row for charge 1"));

@@ -19,7 +19,7 @@
 
 #define IDEMPOTENCY_TTL_US (INT64_C(100) * 86400 * 1000000)
 #define NAME_SIZE 32
-#define HOLDS_LISTED 400
+#define HOLDS_LISTED SIM_OPS_MAX
 #define KILL_WITHIN_US 600 /* what an operation takes, and some */
 
 struct shop {
@@ -76,11 +76,13 @@ static void *
 store_driver_open(const struct world *world)
 {
     struct shop *shop = calloc(1, sizeof(*shop));
+    const char *temporary = getenv("TMPDIR");
 
     if (shop == NULL)
         abort();
     shop->world = world;
-    snprintf(shop->folder, sizeof(shop->folder), "/tmp/spendgate-sim-XXXXXX");
+    snprintf(shop->folder, sizeof(shop->folder), "%s/spendgate-sim-XXXXXX",
+             temporary != NULL ? temporary : "/tmp");
     if (mkdtemp(shop->folder) == NULL)
         abort();
     snprintf(shop->url, sizeof(shop->url), "sqlite:%s/s.db", shop->folder);

@@ -69,7 +69,10 @@ random_step(uint64_t *state, bool polite)
         return below(state, 10 * MINUTE);
     if (kind < 985)
         return below(state, DAY / 2);
-    return polite ? SECOND : -below(state, kind < 995 ? 10 * SECOND : 60 * MINUTE);
+    return polite ? SECOND
+                  : -below(state, kind < 995   ? 10 * SECOND
+                                  : kind < 998 ? 60 * MINUTE
+                                               : 3 * DAY);
 }
 
 static int64_t
