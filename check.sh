@@ -160,7 +160,7 @@ if [ -z "$quick" ]; then
     for file in "$top"/tests/e2e/*.t; do
         end_to_end e2e "$top/build/gcc" "$file"
     done
-    for file in caps clerk failures tracker operator money_hierarchy money_rates money_requests money_time; do
+    for file in caps cache clerk failures tracker operator money_hierarchy money_rates money_requests money_time; do
         end_to_end e2e-sanitizers "$top/build/sanitizers" "$top/tests/e2e/$file.t"
     done
     step "demo" "$top/demo.sh"

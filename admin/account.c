@@ -183,9 +183,9 @@ list_pages(struct listing *listing)
 int
 run_account_list(struct admin *admin)
 {
-    static const char *const titles[] = { "ACCOUNT",    "NAME",   "PLAN",  "STATE",
-                                          "PERIOD",     ">SPENT", ">HELD", ">LIMIT",
-                                          ">REMAINING", "RESETS", NULL };
+    static const char *const titles[] = { "ACCOUNT", "PLAN",  "STATE",  "PERIOD",
+                                          ">SPENT",  ">HELD", ">LIMIT", ">REMAINING",
+                                          "RESETS",  "NAME",  NULL };
     struct listing *listing = calloc(1, sizeof(*listing));
     int code;
 

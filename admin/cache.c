@@ -99,5 +99,7 @@ run_cache_purge(struct admin *admin)
 
     if (lstat(path, &file) != 0 && (errno == ENOENT || errno == ENOTDIR))
         return print_missing(admin, path);
+    if (geteuid() != 0 && file.st_uid != geteuid())
+        return command_fail("%s belongs to another user: run this as that user, or as root", path);
     return purge(admin);
 }

@@ -24,10 +24,10 @@
 
 #include "common/banned.h"
 
-#define CALL_US (15 * US_PER_SECOND)
+#define CALL_US (10 * US_PER_SECOND)
 #define RESUME_US (24 * 3600 * US_PER_SECOND) /* what was broken off longer ago begins anew */
 #define BODY_MAX_BYTES (16 * 1024 * 1024)     /* 100 keys with large claims */
-#define TRIES 4                               /* of a call that Clerk does not answer */
+#define TRIES 3                               /* of a call that Clerk does not answer */
 #define SUBJECTS_PER_PAGE 200
 #define KEYS_FIRST 64
 #define WHOLE_SYNC "all" /* whose note is that of the sync itself */

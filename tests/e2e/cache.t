@@ -171,6 +171,11 @@ if ($> == 0) {
     is +($gate->cli({ root => 1 }, 'cache', 'purge'))[0], 0, 'purge as root';
     is $ask->('grace'), join(' ', (200) x 8), 'purge as root: the servers go on';
     is lines_of($gate, 'cache_bypassed'), 0, 'purge as root: with the same file';
+    chown 0, 0, $gate->path('cache/cache.db');
+    my ($code, $out, $err) = $gate->cli('cache', 'purge');
+    is $code, 1, 'purge: the file of another user is refused';
+    like $err, qr/cache\.db belongs to another user: run this as that user, or as root$/, 'purge: with what to do';
+    $gate->_own($gate->path('cache/cache.db'));
 }
 
 $gate->stop('authorizer');
