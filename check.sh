@@ -6,8 +6,8 @@
 #
 #   ./check.sh           everything
 #   ./check.sh --quick   without the end-to-end tests, valgrind, the demo and distcheck
-#   ./check.sh --sdk     only Clerk's JavaScript SDK against our verifiers, on one table of tokens
-#   ./check.sh --sdk-npm-node   the same with Node.js from npm, as where the system's is older than 20.9
+#   ./check.sh --sdk     only Clerk's JavaScript SDK against our verifiers, and OpenAI's before examples/llm-proxy
+#   ./check.sh --sdk-npm-node   the same with Node.js from npm, as where the system's is older than 22
 set -uo pipefail
 
 # No setting of whoever runs this reaches the tests.
@@ -124,13 +124,13 @@ end_to_end() {
     [ "$f" = 0 ] || grep -v '^ok ' "$log" | tail -n 200
 }
 
-# Node.js 20.9 or newer, which the SDK needs: Debian's, else the one of the npm package "node"; and the SDK.
+# Node.js 22 or newer, which OpenAI's library needs: Debian's, else the one of the npm package "node"; and Clerk's SDK.
 sdk_install() {
     local folder=$top/build/sdk have
     mkdir -p "$folder"
     cp "$top"/tests/sdk/* "$folder"
     command -v npm >/dev/null || need_packages nodejs npm || return 1
-    have=$(node -p 'let v = process.versions.node.split("."); +(v[0] * 1000 + +v[1] >= 20009)')
+    have=$(node -p 'let v = process.versions.node.split("."); +(+v[0] >= 22)')
     [ -z "$npm_node" ] || have=0
     rm -rf "$folder/node_modules/node" # of a run with the other Node.js
     (cd "$folder" && npm install --no-package-lock --no-audit --no-fund --ignore-scripts &&
@@ -139,7 +139,7 @@ sdk_install() {
 
 if [ -n "$sdk" ]; then
     step "build with gcc" build "$top/build/gcc" CC=gcc && step "install the SDK" sdk_install &&
-        end_to_end sdk "$top/build/gcc" "$top/tests/sdk/sdk.t"
+        end_to_end sdk "$top/build/gcc" "$top/tests/sdk/sdk.t" && end_to_end sdk "$top/build/gcc" "$top/tests/sdk/openai.t"
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]
     exit

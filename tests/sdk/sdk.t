@@ -20,7 +20,7 @@ die "run ./check.sh --sdk: it installs the SDK\n" unless $node && -d "$folder/no
 chomp(my $version = qx{"$node" --version});
 diag "$node is Node.js $version";
 my ($major, $minor) = $version =~ /\Av(\d+)\.(\d+)\./ or die "no version: $version\n";
-cmp_ok 1000 * $major + $minor, '>=', 20_009, 'Node.js is 20.9 or newer';
+cmp_ok 1000 * $major + $minor, '>=', 22_000, 'Node.js is 22 or newer';
 
 sub read_json {
     my ($path) = @_;
