@@ -388,7 +388,8 @@ struct price_version {
 
 /*
  * The version that prices a usage which is posted at `now_us`: the one in force when its hold was
- * placed (`hold_id` NULL, or an unknown hold: now), so that a repeat of the post has the same cost.
+ * placed (an unknown hold: when it was charged; else, and with `hold_id` NULL: now), so that a
+ * repeat of the post has the same cost.
  * A model that had no price then has the first one it got. `provider` NULL: any. `*count` is how
  * many providers have the model: 0, 1, or 2 for more; `out` is set when it is not 0.
  */

@@ -141,6 +141,8 @@ struct price_query {
     const char *model, *provider; /* provider NULL: any */
     int64_t hold_number;          /* 0 none */
     uint64_t hold_nonce;
+    const char *hold_text; /* as the client wrote it, for a hold that the store does not know; NULL
+                              none */
     int64_t now_us;
 };
 

@@ -51,6 +51,7 @@ postgres_price_find(struct store_backend *backend, const struct price_query *que
     pg_int(&p, query->hold_number);
     pg_int(&p, (int64_t)query->hold_nonce);
     pg_int(&p, query->now_us);
+    pg_string(&p, query->hold_text);
     if (s->in_transaction && s->mode == STORE_WRITE)
         status = lock_prices(s, err);
     if (status == STATUS_OK)

@@ -169,7 +169,10 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                         "p.provider = $2) AND p.from_us = coalesce((SELECT max(q.from_us) FROM "
                         "spendgate.price q WHERE q.model = p.model AND q.provider = p.provider AND "
                         "q.from_us <= coalesce((SELECT h.placed_us FROM spendgate.hold h WHERE "
-                        "h.id = $3 AND h.nonce = $4), $5)), (SELECT min(q.from_us) FROM "
+                        "h.id = $3 AND h.nonce = $4), (SELECT c.at_us FROM "
+                        "spendgate.charge_hold_text t JOIN spendgate.charge c ON "
+                        "c.id = t.charge_id WHERE t.hold_text = $6), $5)), (SELECT min(q.from_us) "
+                        "FROM "
                         "spendgate.price q WHERE q.model = p.model AND q.provider = p.provider AND "
                         "q.from_us <= $5)) ORDER BY p.provider LIMIT 2",
                         "read a price", false },

@@ -23,7 +23,9 @@ enum status
 store_price_find(struct store *s, const char *model, const char *provider, const char *hold_id,
                  int64_t now_us, struct price_version *out, size_t *count, struct error *err)
 {
-    struct price_query query = { .model = model, .provider = provider, .now_us = now_us };
+    struct price_query query = {
+        .model = model, .provider = provider, .hold_text = hold_id, .now_us = now_us
+    };
     int tries = 0;
     enum status status;
 

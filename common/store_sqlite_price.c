@@ -48,6 +48,7 @@ sqlite_price_find(struct store_backend *backend, const struct price_query *query
     sqlite3_bind_int64(stmt, 3, query->hold_number);
     sqlite3_bind_int64(stmt, 4, (int64_t)query->hold_nonce);
     sqlite3_bind_int64(stmt, 5, query->now_us);
+    sqlite_bind_text(stmt, 6, query->hold_text);
     while ((status = sqlite_next(s, stmt, &row, "read a price", err)) == STATUS_OK && row) {
         if (++*count == 1)
             status = read_version(s, stmt, out, err);

@@ -91,7 +91,7 @@ static const char *const statement_sql[SQL_COUNT] = {
         "WHERE p.model = ?1 AND (?2 IS NULL OR p.provider = ?2) AND p.from_us = coalesce("
         "(SELECT max(q.from_us) FROM price q WHERE q.model = p.model AND q.provider = p.provider "
         "AND q.from_us <= coalesce((SELECT h.placed_us FROM hold h WHERE h.id = ?3 "
-        "AND h.nonce = ?4), ?5)), "
+        "AND h.nonce = ?4), (SELECT c.at_us FROM charge c WHERE c.hold_text = ?6), ?5)), "
         "(SELECT min(q.from_us) FROM price q WHERE q.model = p.model AND q.provider = p.provider "
         "AND q.from_us <= ?5)) ORDER BY p.provider LIMIT 2",
     [SQL_PRICE_INSERT] =

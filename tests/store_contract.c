@@ -2797,6 +2797,8 @@ test_a_usage_is_priced_as_of_its_holds_placement(void)
     CHECK_INT("without a hold", 5, input_rate(f, "m", NULL, NULL, NOON + 3 * SECOND));
     CHECK_INT("an unknown hold", 5, input_rate(f, "m", NULL, other, NOON + 3 * SECOND));
     CHECK_INT("no id of ours", 5, input_rate(f, "m", NULL, "hld_x", NOON + 3 * SECOND));
+    CHECK_INT("outcome", OUTCOME_DONE, spend_hold(f, "hld_x", "user_1", CENT, NOON));
+    CHECK_INT("one that was charged", 3, input_rate(f, "m", NULL, "hld_x", NOON + 3 * SECOND));
     /* A price that was imported because a post was refused must let the post pass. */
     CHECK_INT("its first one", 7, input_rate(f, "late", NULL, id, NOON + 3 * SECOND));
     CHECK_INT("not one of the future", -1, input_rate(f, "late", NULL, id, NOON));
