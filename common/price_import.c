@@ -281,9 +281,16 @@ litellm_model(const char *model, const struct json *value, void *context)
     }
     if (strcmp(model, "sample_spec") == 0)
         return true; /* the file's own explanation of its members */
-    if (provider == NULL ||
-        !name_copy(state->entry.provider, sizeof(state->entry.provider), provider)) {
-        litellm_left_out(state, true, "", "no litellm_provider, or a too long one");
+    if (json_type(value) != JSON_OBJECT) {
+        litellm_left_out(state, true, "", "no JSON object");
+        return true;
+    }
+    /* A file written by hand may have none; it only tells models of one name apart. */
+    state->entry.provider[0] = '\0';
+    if (json_has(value, "litellm_provider") &&
+        (provider == NULL ||
+         !name_copy(state->entry.provider, sizeof(state->entry.provider), provider))) {
+        litellm_left_out(state, true, "", "litellm_provider is too long, or no text");
         return true;
     }
     json_each(value, litellm_figure, state);

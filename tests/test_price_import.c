@@ -123,8 +123,17 @@ test_litellm_models_without_token_prices_are_left_out(void)
     CHECK_INT("left out whole", 1, got.whole);
     CHECK_STRING("why", "every price per token is 0, which stands for unknown prices as well",
                  got.why);
-    CHECK_STATUS(STATUS_OK, import_text("{\"m\":{\"input_cost_per_token\":1}}", &got, &err), &err);
-    CHECK_STRING("why", "no litellm_provider, or a too long one", got.why);
+    CHECK_STATUS(STATUS_OK, import_text("{\"m\":7}", &got, &err), &err);
+    CHECK_STRING("why", "no JSON object", got.why);
+    CHECK_STATUS(
+        STATUS_OK,
+        import_text("{\"m\":{\"litellm_provider\":7,\"input_cost_per_token\":1e-6}}", &got, &err),
+        &err);
+    CHECK_STRING("why", "litellm_provider is too long, or no text", got.why);
+    CHECK_STATUS(STATUS_OK, import_text("{\"m\":{\"input_cost_per_token\":1e-6}}", &got, &err),
+                 &err);
+    CHECK_INT("without a provider", 1, got.prices);
+    CHECK_STRING("none", "", got.last.provider);
 }
 
 static void

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/lib";
+use Digest::SHA qw(sha256_hex);
 use JSON::PP ();
 use Math::BigInt;
 use POSIX qw(strftime);
@@ -217,11 +218,30 @@ is +($gate->tracker('POST', '/v1/quote', {@usage}, role => 'read'))[0], 403, 'a 
 is +($gate->tracker('POST', '/v1/quote', {@usage}, no_token => 1))[0], 401, 'or any at all';
 is +($gate->tracker('POST', '/v1/quote', { @usage, subject => 'x' }, role => 'post'))[0], 400, 'a quote is for nobody';
 
+# ---- a usage that waited in a spool ----
+
+my $spool = $gate->path('spool');
+mkdir $spool or die "$spool: $!";
+$gate->_own($spool);
+$gate->write_file('spool/' . time . '-0000000000000001.json', $json->encode({
+    version => 1, path => '/v1/spend', token_sha256 => sha256_hex(Spendgate::E2E::POST_TOKEN()),
+    spooled_at => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime),
+    body => { subject => $subject, idempotency_key => 'spooled', model => 'spooled', usage => { prompt_tokens => 1000 } },
+}), 0600);
+($code, $text, $err) = $gate->cli('spool', 'replay', $spool);
+is $code, 1, 'one without a price is kept';
+like "$text$err", qr/no price for model spooled/, 'and named';
+import_prices($gate->write_file('spooled.csv', "model,input\nspooled,2\n", 0644));
+($code, $text, $err) = $gate->cli('spool', 'replay', $spool);
+is $code, 0, 'and recorded when there is one' or diag "$text$err";
+is +($gate->spend(subject => $subject, idempotency_key => 'spooled', model => 'spooled', usage => { prompt_tokens => 1000 }))[1]{cost_usd},
+  '0.002', 'the same post to the tracker is a repeat';
+
 # ---- it can all be computed again ----
 
 my $summary = $gate->cli_json('verify');
 is_deeply $summary->{findings}, [], 'verify finds no difference';
-is $summary->{priced}, 2 + 1 + @{ $cases->{priced} } + 10 + 1, 'and has computed every priced charge again';
+is $summary->{priced}, 2 + 1 + @{ $cases->{priced} } + 10 + 1 + 1, 'and has computed every priced charge again';
 my ($table_code, $table) = $gate->cli('price', 'list');
 like $table, qr/^claude-opus-4-6 +anthropic +\$5\.00 +\$0\.50 +\$25\.00 +/m, 'a table for people';
 my ($events) = $gate->logs =~ /(panic|assert|Sanitizer)/;
