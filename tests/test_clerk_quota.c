@@ -106,6 +106,24 @@ test_rate_is_kept_by_each_process_when_there_is_no_file(void)
 }
 
 static void
+test_quota_without_any_cache_counts_for_itself(void)
+{
+    struct fixture f;
+
+    set_up(&f, "cache.db", 100);
+    close_quota(&f);
+    f.cache = NULL;
+    CHECK_STATUS(STATUS_OK, clerk_quota_open(NULL, &f.rate, &f.quota, &f.err), &f.err);
+    CHECK_INT("known", 100, take_all(&f, true, NOW_US));
+    CHECK_INT("bulk", QUOTA_PAUSED, clerk_quota_take(f.quota, QUOTA_FOR_BULK, NOW_US, &f.retry_us));
+    report(&f, QUOTA_CALL_ANSWERED, NOW_US);
+    for (int i = 0; i < BREAKER_FAILURES; i++)
+        report(&f, QUOTA_CALL_FAILED, NOW_US);
+    CHECK_INT("broken", QUOTA_BROKEN, take(&f, NOW_US + US_PER_SECOND));
+    tear_down(&f);
+}
+
+static void
 test_a_fifth_is_reserved_for_known_credentials(void)
 {
     struct fixture f;
@@ -486,6 +504,7 @@ main(void)
     const struct check_test tests[] = {
         CHECK_TEST(test_rate_is_kept),
         CHECK_TEST(test_rate_is_kept_by_each_process_when_there_is_no_file),
+        CHECK_TEST(test_quota_without_any_cache_counts_for_itself),
         CHECK_TEST(test_a_fifth_is_reserved_for_known_credentials),
         CHECK_TEST(test_rate_of_one_serves_both),
         CHECK_TEST(test_processes_share_the_rate),
