@@ -25,7 +25,9 @@ advice_open_lighttpd(const struct gate *gate)
                "that takes the request wins. check-local is right";
     if (gate->missing.kind == READING_REFUSED || gate->above.kind == READING_REFUSED)
         return "\"check-local\" => \"disable\" in the authorizer's block of fastcgi.server, and "
-               "mod_fastcgi before mod_proxy and mod_cgi in server.modules (conf/lighttpd)";
+               "mod_fastcgi before mod_proxy and mod_cgi in server.modules (conf/lighttpd); and "
+               "what "
+               "answers there must be spendgate-authorizer: a program that prints nothing allows";
     return "fastcgi.server needs a block for this path with \"mode\" => \"authorizer\" and "
            "\"check-local\" => \"disable\", read before any other block that fits, and mod_fastcgi "
            "has to come before mod_proxy in server.modules (conf/lighttpd)";

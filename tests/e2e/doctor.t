@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: MIT
 # `spendgate doctor --url`: web servers as people set them up by mistake, every fail-open trap among them; doctor finds
-# each, names the directive, and finds nothing where the files of conf/ are used as they are.
+# each, names the directive, and finds nothing where the files of conf/ are used as they are. What opens a gate:
+#
+#   mod_fcgid      FcgidAuthorizer, FcgidAuthenticator; Authoritative Off (denials, long headers); Satisfy Any; an error page that is a
+#                  script; no Authorization header; what leaks
+#   authnz_fcgi    Require all granted, merged or from .htaccess; Satisfy Any; Require method, local; <Limit>; <Directory>; Alias; mod_cache
+#   .htaccess      AllowOverride None; files that are there, and that could be
+#   lighttpd       check-local and the order of the modules, the whole table; an empty answer; HTTP/2 bodies
+#   nginx          none; return, rewrite; satisfy any; a location beside or inside; error_page =200; cached verdicts; OPTIONS
 use strict;
 use warnings;
 use FindBin qw($Bin);
@@ -339,7 +346,20 @@ finds(doctor("http://127.0.0.1:$port/api/"), 'warning', qr{HTTP/2, and lighttpd/
   if Spendgate::Misconfigured::lighttpd_version() < 1.004077;
 $gate->stop('lighttpd');
 
-# Another prefix than the one that was meant; a tag that hides the name; an error handler; capital letters.
+# An authorizer that ends without a word is an allow to lighttpd.
+$gate->_copy(Spendgate::E2E::build_folder() . '/bench/noop', 'bin/noop', 0755);
+$gate->write_file('etc/nothing', '');
+($port) = Spendgate::Misconfigured::start_lighttpd(
+    $gate,
+    modules  => [qw(indexfile fastcgi proxy cgi staticfile)],
+    upstream => $backend,
+    block    => qq($disable, "bin-path" => "$folder/bin/noop", "max-procs" => 1, "bin-environment" => ( "NOOP_ANSWER" => "$folder/etc/nothing" )),
+);
+is +Spendgate::E2E::http('GET', $port, '/api/page.txt')->{status}, 200, 'lighttpd, nothing is an allow';
+finds(doctor("http://127.0.0.1:$port/api/"), 'problem', qr/is OPEN: .* 200/, qr/prints nothing allows/, 'lighttpd, an authorizer that says nothing');
+$gate->stop('lighttpd');
+
+# A tag that hides the name of the server.
 my $body = <<'END';
 server.tag = "a web server"
 END
