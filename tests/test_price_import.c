@@ -27,6 +27,23 @@ test_prices_per_unit_are_read_exactly(void)
     CHECK_FALSE("too large", price_per_unit_parse("1e9", &nanos));
     CHECK_FALSE("empty", price_per_unit_parse("", &nanos));
     CHECK_FALSE("text", price_per_unit_parse("3e-06x", &nanos));
+    CHECK_TRUE("E", price_per_unit_parse("3E-6", &nanos));
+    CHECK_INT("3 per million", INT64_C(3000000000), nanos);
+    CHECK_TRUE("e+", price_per_unit_parse("1e+2", &nanos));
+    CHECK_INT("100 per unit", INT64_C(100000000000000000), nanos);
+    CHECK_TRUE("e", price_per_unit_parse("1e2", &nanos));
+    CHECK_TRUE("zero is zero", price_per_unit_parse("0e-99", &nanos));
+    CHECK_INT("free", 0, nanos);
+    CHECK_TRUE("1e-15, in other words", price_per_unit_parse("10e-16", &nanos));
+    CHECK_INT("the least", 1, nanos);
+    CHECK_TRUE("the most", price_per_unit_parse("1000", &nanos));
+    CHECK_INT("a billion per million", INT64_C(1000000000000000000), nanos);
+    CHECK_FALSE("more", price_per_unit_parse("1000.000000000000001", &nanos));
+    CHECK_FALSE("too many digits", price_per_unit_parse("12345678901234567890", &nanos));
+    CHECK_FALSE("two points", price_per_unit_parse("1.2.3", &nanos));
+    CHECK_FALSE("no digit", price_per_unit_parse(".", &nanos));
+    CHECK_FALSE("no exponent", price_per_unit_parse("1e", &nanos));
+    CHECK_FALSE("a large exponent", price_per_unit_parse("1e100", &nanos));
 }
 
 /* ---- importing ---- */
@@ -127,6 +144,16 @@ test_litellm_models_without_token_prices_are_left_out(void)
     CHECK_STRING("why", "no JSON object", got.why);
     CHECK_STATUS(
         STATUS_OK,
+        import_text("{\"m\":{\"litellm_provider\":\"0123456789012345678901234567890123456789"
+                    "012345678901234567890123\",\"input_cost_per_token\":1e-6}}",
+                    &got, &err),
+        &err);
+    CHECK_STRING("why", "litellm_provider is too long, or no text", got.why);
+    CHECK_STATUS(STATUS_OK, import_text("{\"m\":{\"output_cost_per_token\":1e-6}}", &got, &err),
+                 &err);
+    CHECK_INT("an output alone", 1, got.prices);
+    CHECK_STATUS(
+        STATUS_OK,
         import_text("{\"m\":{\"litellm_provider\":7,\"input_cost_per_token\":1e-6}}", &got, &err),
         &err);
     CHECK_STRING("why", "litellm_provider is too long, or no text", got.why);
@@ -180,6 +207,25 @@ test_litellm_figures_that_are_not_used_say_why(void)
               "\"provider_specific_entry\":{\"fastest\":2}");
     check_why("fast: not a factor of at most nine decimals",
               "\"provider_specific_entry\":{\"fast\":\"6\"}");
+    check_why("fast: not a factor of at most nine decimals",
+              "\"provider_specific_entry\":{\"fast\":1e3}");
+    check_why("search_context_cost_per_query: no price of a search of medium size",
+              "\"search_context_cost_per_query\":{\"search_context_size_medium\":1e-20}");
+    check_why("search_context_cost_per_query: no usage object tells the size of a search: taken is "
+              "the medium one",
+              "\"search_context_cost_per_query\":{\"search_context_size_low\":\"x\","
+              "\"search_context_size_medium\":0.02,\"search_context_size_high\":1e-20}");
+    check_why("search_context_cost_per_query: no usage object tells the size of a search: taken is "
+              "the medium one",
+              "\"search_context_cost_per_query\":{\"search_context_size_low\":1e-20,"
+              "\"search_context_size_medium\":0.02}");
+    check_why("search_context_cost_per_query: no usage object tells the size of a search: taken is "
+              "the medium one",
+              "\"search_context_cost_per_query\":{\"search_context_size_low\":0.02,"
+              "\"search_context_size_medium\":0.02,\"search_context_size_high\":0.03}");
+    check_why("", "\"search_context_cost_per_query\":{\"search_context_size_low\":0.02,"
+                  "\"search_context_size_medium\":0.02,\"search_context_size_high\":0.02}");
+    check_why("", "\"search_context_cost_per_query\":{\"search_context_size_medium\":0.02}");
     check_why("search_context_cost_per_query: no price of a search of medium size",
               "\"search_context_cost_per_query\":{\"search_context_size_low\":0.01}");
     check_why("search_context_cost_per_query: no usage object tells the size of a search: taken is "
@@ -238,6 +284,23 @@ test_litellm_names_that_cannot_be_kept_are_left_out(void)
                  &err);
     CHECK_INT("whole", 1, got.whole);
     CHECK_STRING("why", "the model's name is too long, or no text", got.why);
+}
+
+static void
+test_a_figure_with_an_endless_name_is_left_out_by_its_reason(void)
+{
+    struct error err = { 0 };
+    struct imported got;
+    char storage[2048];
+    struct buf text;
+
+    buf_init(&text, storage, sizeof(storage));
+    buf_add(&text, "{\"m\":{\"input_cost_per_token\":1e-6,\"cost_");
+    for (int i = 0; i < 512; i++)
+        buf_add_char(&text, 'x');
+    buf_add(&text, "\":1}}");
+    CHECK_STATUS(STATUS_OK, import_text(buf_text(&text), &got, &err), &err);
+    CHECK_STRING("why", "no usage object counts this", got.why);
 }
 
 static void
@@ -308,6 +371,64 @@ test_csv_errors_name_their_line(void)
     CHECK_STRING("message", "price file: empty", err.message);
 }
 
+static void
+check_bad(const char *message, const char *text, size_t length)
+{
+    struct imported got = { .prices = 0 };
+    const struct price_sink sink = { take_price, take_left_out, &got };
+    struct error err = { 0 };
+
+    CHECK_STATUS(STATUS_INVALID, price_import(text, length, &sink, &err), &err);
+    CHECK_STRING("message", message, err.message);
+}
+
+/* With the NUL inside that a text literal may have. */
+#define CHECK_BAD(message, text) check_bad(message, text, sizeof(text) - 1)
+
+static void
+test_csv_is_quoted_as_rfc_4180_has_it(void)
+{
+    struct error err = { 0 };
+    struct imported got;
+
+    CHECK_STATUS(STATUS_OK, import_text("input,model\n1,\"a\"", &got, &err), &err);
+    CHECK_STRING("quotes at the end", "a", got.last.model);
+    CHECK_STATUS(STATUS_OK, import_text("model,input\na,", &got, &err), &err);
+    CHECK_STATUS(STATUS_OK, import_text("provider,model,input\n,a,", &got, &err), &err);
+    CHECK_STRING("no provider", "", got.last.provider);
+    CHECK_INT("an empty last field", PRICE_UNSET, *price_rate_named(&got.last.price, "input"));
+    CHECK_STATUS(STATUS_OK, import_text("model\na\r\nb\r\n", &got, &err), &err);
+    CHECK_INT("two lines", 2, got.prices);
+    CHECK_BAD("price file: line 2: not 1 fields of CSV", "model\n\"a");
+    CHECK_BAD("price file: line 2: not 1 fields of CSV", "model\n\"a\nb\"");
+    CHECK_BAD("price file: line 2: not 1 fields of CSV", "model\n\"a\"b");
+    CHECK_BAD("price file: line 2: not 1 fields of CSV", "model\na\"b");
+    CHECK_BAD("price file: line 2: not 1 fields of CSV", "model\na\0b");
+    CHECK_BAD("price file: line 2: not 1 fields of CSV", "model\na,b");
+    CHECK_BAD("price file: line 2: field 1 is malformed", "model\na\rb");
+    CHECK_BAD("price file: line 2: field 1 is malformed", "model\na\r");
+    CHECK_BAD("price file: line 2: field 1 is malformed", "model\na\x7f");
+    CHECK_BAD("price file: line 2: field 1 is malformed", "provider,model\n\x01,b");
+    CHECK_BAD("price file: line 2: field 1 is malformed", "model\n\r");
+    CHECK_BAD("price file: line 1: not a header line", "mod\"el\na\n");
+    CHECK_BAD("price file: line 1: unknown column \"m\"", "m");
+}
+
+static void
+test_a_file_that_is_too_large_or_no_json_is_refused(void)
+{
+    char text[512];
+    struct buf out;
+
+    check_bad("price file: larger than 16777216 bytes", "model", PRICE_FILE_BYTES_MAX + 1);
+    CHECK_BAD("JSON, byte 1: a string is wanted", "{");
+    buf_init(&out, text, sizeof(text));
+    buf_add(&out, "model\n");
+    for (int i = 0; i < 256; i++)
+        buf_add_char(&out, 'x');
+    check_bad("price file: line 2: not 1 fields of CSV", text, out.length);
+}
+
 int
 main(void)
 {
@@ -322,6 +443,9 @@ main(void)
         CHECK_TEST(test_csv_lines_become_prices),
         CHECK_TEST(test_csv_of_spreadsheets),
         CHECK_TEST(test_csv_errors_name_their_line),
+        CHECK_TEST(test_a_figure_with_an_endless_name_is_left_out_by_its_reason),
+        CHECK_TEST(test_csv_is_quoted_as_rfc_4180_has_it),
+        CHECK_TEST(test_a_file_that_is_too_large_or_no_json_is_refused),
     };
 
     return check_main("price_import", tests, CHECK_COUNT(tests));

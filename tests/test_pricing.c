@@ -17,13 +17,10 @@ static struct price
 price_of(const char *text)
 {
     struct error err = { 0 };
-    struct json *json = NULL;
     struct price price;
 
     price_init(&price);
-    CHECK_STATUS(STATUS_OK, json_parse(text, strlen(text), &json, &err), &err);
-    CHECK_STATUS(STATUS_OK, price_parse(json, &price, &err), &err);
-    json_free(json);
+    CHECK_STATUS(STATUS_OK, price_parse_text(text, strlen(text), &price, &err), &err);
     return price;
 }
 
@@ -148,6 +145,49 @@ test_a_computed_rate_is_rounded_up_and_bounded(void)
 }
 
 static void
+test_what_is_known_of_a_part_alone_is_its_rate(void)
+{
+    struct price none = price_of("{}");
+    struct price cached = price_of("{\"cache_read\":\"1\"}");
+    struct price tier = price_of("{\"cache_read\":\"1\",\"input.flex\":\"5\"}");
+    struct price image = price_of("{\"image_input\":\"10\",\"cache_read\":\"1\"}");
+    struct price step = price_of("{\"input.flex\":\"1\",\"input.above_200k\":\"3\"}");
+
+    CHECK_INT("nothing", PRICE_UNSET,
+              price_rate(&none, PRICE_STANDARD, PRICE_BASE, PRICE_AUDIO_CACHE_READ));
+    check_rate("no input", 1000000, &cached, PRICE_FLEX, PRICE_BASE, PRICE_CACHE_READ);
+    check_rate("the dearer of two", 5000000, &tier, PRICE_FLEX, PRICE_BASE, PRICE_CACHE_READ);
+    check_rate("no discount is known", 10000000, &image, PRICE_STANDARD, PRICE_BASE,
+               PRICE_IMAGE_CACHE_READ);
+    check_rate("no base to compare with", 3000000, &step, PRICE_FLEX, PRICE_ABOVE_200K,
+               PRICE_INPUT);
+}
+
+static void
+check_no_price(const char *message, const char *text)
+{
+    struct error err = { 0 };
+    struct price price;
+
+    CHECK_STATUS(STATUS_INVALID, price_parse_text(text, strlen(text), &price, &err), &err);
+    CHECK_STRING("message", message, err.message);
+}
+
+static void
+test_rates_that_are_none_are_refused(void)
+{
+    struct price number = price_of("{\"input\":3}");
+
+    check_rate("a number", 3000000, &number, PRICE_STANDARD, PRICE_BASE, PRICE_INPUT);
+    check_no_price("price: the rates are no JSON object", "[]");
+    check_no_price("price: input is not a decimal of USD with at most nine decimals",
+                   "{\"input\":true}");
+    check_no_price("price: input is not a decimal of USD with at most nine decimals",
+                   "{\"input\":\"1e3\"}");
+    check_no_price("JSON, byte 8: a colon is wanted", "{\"input\"");
+}
+
+static void
 test_tiers_are_read_as_vendors_write_them(void)
 {
     enum price_tier tier = PRICE_BATCH;
@@ -189,6 +229,9 @@ test_every_rate_has_a_name_that_reads_back(void)
     CHECK_TRUE("the same", price_same(&full, &got));
     got.factors[PRICE_FAST]++;
     CHECK_FALSE("a factor counts", price_same(&full, &got));
+    got = full;
+    got.rates[PRICE_PRIORITY][PRICE_ABOVE_272K][PRICE_CODE_INTERPRETER]++;
+    CHECK_FALSE("the last rate counts", price_same(&full, &got));
     CHECK_TRUE("no name", price_rate_named(&got, "input.above_200k.gold") == NULL);
     CHECK_TRUE("no name", price_rate_named(&got, "cache") == NULL);
     CHECK_TRUE("no name", price_rate_named(&got, "input.priority.above_200k") == NULL);
@@ -235,6 +278,8 @@ main(void)
         CHECK_TEST(test_a_discount_is_not_taken_for_granted),
         CHECK_TEST(test_cached_media_have_the_discount_of_cached_text),
         CHECK_TEST(test_a_computed_rate_is_rounded_up_and_bounded),
+        CHECK_TEST(test_what_is_known_of_a_part_alone_is_its_rate),
+        CHECK_TEST(test_rates_that_are_none_are_refused),
         CHECK_TEST(test_tiers_are_read_as_vendors_write_them),
         CHECK_TEST(test_every_rate_has_a_name_that_reads_back),
         CHECK_TEST(test_rates_write_and_parse_back),

@@ -242,6 +242,9 @@ test_a_tier_prices_what_it_names_and_the_rest_as_standard(void)
                NULL);
     check_cost("told beside it", 3000000 + 3000000, chat, "priority");
     check_cost("told the usual one", 3000000 + 1500000, chat, "default");
+    check_cost("told twice the same", 3000000 + 3000000,
+               "{\"prompt_tokens\":1000,\"completion_tokens\":100,\"service_tier\":\"priority\"}",
+               "priority");
     check_refused("usage: unknown service_tier", "{\"prompt_tokens\":1,\"service_tier\":\"gold\"}");
     check_refused_beside("usage: unknown service_tier", chat, "gold");
     check_refused("usage: service_tier is no text", "{\"prompt_tokens\":1,\"service_tier\":1}");
@@ -360,6 +363,33 @@ test_malformed_counts_and_shapes_are_refused(void)
 }
 
 static void
+test_odd_objects_are_read_or_refused_but_never_half(void)
+{
+    check_kept("{}", "{\"prompt_tokens\":0}");
+    check_kept("{\"output\":2}", "{\"totalTokenCount\":2,\"candidatesTokenCount\":2}");
+    check_kept("{\"input\":1,\"cache_read\":2}",
+               "{\"input_tokens\":1,\"cache_read_input_tokens\":2}");
+    check_kept("{\"input\":1,\"cache_write_1h\":2}",
+               "{\"input_tokens\":1,\"cache_creation\":{\"ephemeral_1h_input_tokens\":2}}");
+    check_kept(
+        "{\"input\":4}",
+        "{\"promptTokenCount\":4,\"promptTokensDetails\":[7,{\"modality\":3,\"tokenCount\":1}]}");
+    check_kept("{\"input\":1}", "{\"input_tokens\":1,\"iterations\":[{\"input_tokens\":5}]}");
+    check_refused("usage: audio tokens exceed the tokens they are part of",
+                  "{\"promptTokenCount\":1,\"promptTokensDetails\":["
+                  "{\"modality\":\"AUDIO\",\"tokenCount\":1000000000000},"
+                  "{\"modality\":\"AUDIO\",\"tokenCount\":1000000000000},"
+                  "{\"modality\":\"AUDIO\",\"tokenCount\":1}]}");
+    check_refused(
+        "usage: input_tokens is not a whole number from 0",
+        "{\"input_tokens\":1,\"iterations\":[{\"type\":\"compaction\",\"input_tokens\":-1},"
+        "{\"type\":\"compaction\",\"output_tokens\":-1}],\"service_tier\":7}");
+    /* The first thing that is wrong is told. */
+    check_refused("usage: prompt_tokens is not a whole number from 0",
+                  "{\"prompt_tokens\":-1,\"service_tier\":\"gold\",\"speed\":\"warp\"}");
+}
+
+static void
 test_a_part_without_any_price_is_not_free(void)
 {
     struct error err = { 0 };
@@ -375,6 +405,13 @@ test_a_part_without_any_price_is_not_free(void)
                          NULL, "{\"input\":\"1\"}", &nanos, &err),
                  &err);
     CHECK_STRING("message", "price: this model has no price for file_search", err.message);
+    CHECK_STATUS(STATUS_NOT_FOUND,
+                 cost_of("{\"prompt_tokens\":0,\"speed\":\"fast\","
+                         "\"server_tool_use\":{\"file_search_requests\":1}}",
+                         NULL, "{\"input\":\"1\"}", &nanos, &err),
+                 &err);
+    CHECK_STRING("a tool has no mode", "price: this model has no price for file_search",
+                 err.message);
     CHECK_STATUS(STATUS_OVERFLOW,
                  cost_of("{\"prompt_tokens\":1000000000000}", NULL, "{\"input\":\"1000000000\"}",
                          &nanos, &err),
@@ -418,6 +455,9 @@ test_a_kept_usage_reads_back(void)
     CHECK_INT("unknown member", STATUS_INVALID, read_kept("{\"gold\":1}", &got));
     CHECK_INT("bad count", STATUS_INVALID, read_kept("{\"input\":-1}", &got));
     CHECK_INT("bad tier", STATUS_INVALID, read_kept("{\"tier\":\"gold\"}", &got));
+    CHECK_INT("no tier", STATUS_INVALID, read_kept("{\"tier\":1}", &got));
+    CHECK_INT("no step", STATUS_INVALID, read_kept("{\"step\":1}", &got));
+    CHECK_INT("the middle step", STATUS_OK, read_kept("{\"step\":\"above_200k\"}", &got));
     CHECK_INT("bad step", STATUS_INVALID, read_kept("{\"step\":\"above_1m\"}", &got));
     CHECK_INT("bad flag", STATUS_INVALID, read_kept("{\"fast\":1}", &got));
     CHECK_INT("no object", STATUS_INVALID, read_kept("[]", &got));
@@ -465,6 +505,7 @@ main(void)
         CHECK_TEST(test_i8_a_charge_is_rounded_up_once),
         CHECK_TEST(test_parts_that_exceed_their_whole_are_refused),
         CHECK_TEST(test_malformed_counts_and_shapes_are_refused),
+        CHECK_TEST(test_odd_objects_are_read_or_refused_but_never_half),
         CHECK_TEST(test_a_part_without_any_price_is_not_free),
         CHECK_TEST(test_a_kept_usage_reads_back),
         CHECK_TEST(test_the_cost_of_a_part_is_exact),
