@@ -160,6 +160,9 @@ for my $kind (qw(lighttpd-sockets authnz-fcgi)) {
     $refused->('another model', $llm->post($key, '/v1/chat/completions', $llm->chat({}, model => 'gpt-9')), 404, 'invalid_request_error', 'model_not_found');
     $refused->('another URL', $llm->post($key, '/v1/audio/speech', $llm->chat({})), 404, 'invalid_request_error', 'unknown_url');
     $refused->('another method', $gate->get('/v1/chat/completions', key => $key), 405, 'invalid_request_error', 'method_not_supported');
+    for my $case ([ stream_options => 'x' ], [ service_tier => {} ], [ stream => 'yes' ]) {
+        $refused->("$case->[0] of a wrong type", $llm->post($key, '/v1/chat/completions', $llm->chat({}, @$case)), 400, 'invalid_request_error', 'invalid_type');
+    }
     $refused->('too many tokens', $llm->post($key, '/v1/chat/completions', $llm->chat({}, max_tokens => 40_000)), 400, 'invalid_request_error', undef);
     $refused->("a file", $llm->post($key, '/v1/chat/completions', $llm->chat({}, messages => [ { role => 'user', content => [ { type => 'file', file => { file_id => 'x' } } ] } ])),
         400, 'invalid_request_error', 'unsupported_parameter');

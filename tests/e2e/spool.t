@@ -159,6 +159,18 @@ is scalar @{ left() }, @kept + 1, 'all are in their place';
 count_is($want += 1, 'one more charge');
 unlink @kept;
 
+# ---- a usage waits for the price of its model ----
+my $usage = { subject => $subject, model => 'new-model', usage => { prompt_tokens => 1000, completion_tokens => 100 }, idempotency_key => 'usage-1' };
+spooled($usage);
+($code, $did, $err) = replay();
+is_deeply [ $code, $did->{refused} ], [ 1, 1 ], 'a model without a price: the post is kept';
+$gate->cli({ stdin => $gate->write_file('tmp/prices.csv', "model,input,output\nnew-model,2,10\n") }, 'price', 'import', '-');
+($code, $did, $err) = replay();
+is_deeply [ $code, $did->{recorded} ], [ 0, 1 ], 'after price import it counts' or diag $err;
+($status, $body) = $gate->spend(%$usage);
+is $body->{cost_usd}, '0.003', 'at that price';
+count_is($want += 1, 'once');
+
 # ---- two at once, and killed ----
 spooled(post_body()) for 1 .. $MANY;
 my @both = $gate->parallel(3, sub { my ($exit, $sum, $told) = replay(); return { exit => $exit, sum => $sum, told => $told } });

@@ -137,6 +137,11 @@ final class Proxy
         if (!in_array($this->model, $this->settings->models, true)) {
             throw ApiError::unknownModel($this->model);
         }
+        foreach (['service_tier' => 'is_string', 'stream_options' => 'is_object', 'stream' => 'is_bool'] as $member => $good) {
+            if (isset($request->{$member}) && !$good($request->{$member})) {
+                throw ApiError::badRequest("'$member' is of the wrong type.", $member, 'invalid_type');
+            }
+        }
         if (($request->service_tier ?? null) === 'auto') {
             // which would be the dearest one that the provider's project allows
             $request->service_tier = 'default';
