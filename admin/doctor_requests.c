@@ -188,14 +188,17 @@ check_cache(struct gate *gate)
     if (!gate_ask(gate, &(struct question){ .headers = { "Cache-Control: only-if-cached" } },
                   &reading))
         return;
-    if (reading.kind == READING_OPEN || reading.status == 504)
-        gate_tell(gate, FINDING_PROBLEM,
-                  "a cache answers before the gate (%d to only-if-cached): what it stores is given "
-                  "to anybody\n%s",
-                  reading.status,
-                  gate->server == SERVER_APACHE
-                      ? "CacheQuickHandler off (mod_cache), or no CacheEnable for guarded pages"
-                      : "let the cache pass everything below this address");
+    if (reading.kind != READING_OPEN && reading.status != 504)
+        return;
+    /* another cache may well look at the credential */
+    gate_tell(gate, gate->server == SERVER_APACHE ? FINDING_PROBLEM : FINDING_WARNING,
+              "a cache answers before the gate (%d to only-if-cached): what it stores is given to "
+              "anybody\n%s",
+              reading.status,
+              gate->server == SERVER_APACHE
+                  ? "CacheQuickHandler off (mod_cache), or no CacheEnable for guarded pages"
+                  : "let the cache pass everything below this address, or let it keep nothing that "
+                    "was asked for with a credential");
 }
 
 /* ---- a body --------------------------------------------------------------------------------- */
