@@ -110,18 +110,20 @@ branch_coverage() {
         make -C "$folder" -j "$(nproc)" coverage
 }
 
-# One end-to-end test file: its "ok" and "not ok" lines. A file that ends badly without a "not ok" counts as a failure.
+# end_to_end NAME BUILD STORE [FILE ...]: end-to-end tests on one store, counted by tests/e2e/run, which prints their lines.
 end_to_end() {
-    local name=$1 folder=$2 file=$3 begin=$SECONDS p f log status
-    log=$logs/$name-$(basename "$file" .t).log
-    SPENDGATE_BUILD=$folder timeout -k 20 600 prove -v --merge "$file" >"$log" 2>&1
-    status=$?
-    p=$(grep -c '^ok ' "$log")
-    f=$(grep -c '^not ok ' "$log")
-    [ "$status" = 0 ] || [ "$f" != 0 ] || f=1
-    [ "$p" != 0 ] || [ "$f" != 0 ] || f=1
-    count "$name $(basename "$file")" "$p" "$f" $((SECONDS - begin))
-    [ "$f" = 0 ] || grep -v '^ok ' "$log" | tail -n 200
+    local name=$1 folder=$2 store=$3 log p f status
+    shift 3
+    log=$logs/$name-$store.log
+    NAME=$name LOGS=$logs "$top/tests/e2e/run" "$folder" "$store" "$@" 2>&1 | tee "$log" | sed '$d'
+    status=${PIPESTATUS[0]}
+    read -r p f <<<"$(last_sum "$log")"
+    passed=$((passed + ${p:-0}))
+    if [ -z "$p" ] || { [ "$status" != 0 ] && [ "$f" = 0 ]; }; then
+        f=1
+    fi
+    failed=$((failed + f))
+    [ "$f" = 0 ]
 }
 
 # Node.js 22 or newer, which OpenAI's library needs: Debian's, else the one of the npm package "node"; and Clerk's SDK.
@@ -139,7 +141,7 @@ sdk_install() {
 
 if [ -n "$sdk" ]; then
     step "build with gcc" build "$top/build/gcc" CC=gcc && step "install the SDK" sdk_install &&
-        end_to_end sdk "$top/build/gcc" "$top/tests/sdk/sdk.t" && end_to_end sdk "$top/build/gcc" "$top/tests/sdk/openai.t"
+        end_to_end sdk "$top/build/gcc" sqlite "$top"/tests/sdk/{sdk,openai}.t
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]
     exit
@@ -157,12 +159,11 @@ step "build with sanitizers" build "$top/build/sanitizers" CC=gcc --enable-sanit
     unit_tests unit-sanitizers "$top/build/sanitizers"
 
 if [ -z "$quick" ]; then
-    for file in "$top"/tests/e2e/*.t; do
-        end_to_end e2e "$top/build/gcc" "$file"
-    done
-    for file in caps cache clerk failures tracker operator money_hierarchy money_rates money_requests money_time; do
-        end_to_end e2e-sanitizers "$top/build/sanitizers" "$top/tests/e2e/$file.t"
-    done
+    end_to_end e2e "$top/build/gcc" sqlite
+    end_to_end e2e "$top/build/gcc" postgresql
+    money=("$top"/tests/e2e/money_{hierarchy,rates,requests,time}.t)
+    end_to_end sanitizers "$top/build/sanitizers" sqlite "$top"/tests/e2e/{caps,cache,clerk,failures,tracker,operator}.t "${money[@]}"
+    end_to_end sanitizers "$top/build/sanitizers" postgresql "$top"/tests/e2e/{failures,operator}.t "${money[@]}"
     step "demo" "$top/demo.sh"
     step "demo behind Apache" "$top/demo.sh" --apache
     # 32 processes on 4 accounts of one hierarchy, undisturbed and with workers killed.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # `spendgate doctor` without an address: each thing that can be wrong on the host is made wrong, found, and its cure told;
 # and nothing is changed by looking.
+# store: sqlite (what it says of PostgreSQL is in tests/test_store_postgres.c)
 use strict;
 use warnings;
 use FindBin qw($Bin);

@@ -46,7 +46,7 @@ for my $kind (Spendgate::E2E::server_kinds()) {
     # The store is no database of ours any more, for processes that start now.
     $gate->stop($_) for qw(lighttpd apache nginx);
     $gate->stop($_) for qw(authorizer tracker);
-    break_store($gate);
+    $gate->break_store;
     $gate->start_web($kind);
     answered($gate, "$kind: a broken store", 503, 5, @request);
     answered($gate, "$kind: a broken store and a POST", 503, 5, 'POST', '/api/env.php', key => $secret, body => 'x' x 200_000);
@@ -55,7 +55,7 @@ for my $kind (Spendgate::E2E::server_kinds()) {
     is $body->{error}, 'store_unavailable', "$kind: by its name";
     $gate->stop($_) for qw(lighttpd apache nginx);
     $gate->stop($_) for qw(authorizer tracker);
-    mend_store($gate);
+    $gate->mend_store;
     $gate->start_web($kind);
     is $gate->decided(@request)->{status}, 200, "$kind: the store is whole again";
     is $gate->decided(@request)->{status}, 200, "$kind: and works";
@@ -96,25 +96,6 @@ for my $kind (Spendgate::E2E::server_kinds()) {
     is $code, 0, "$kind: spendgate verify" or diag $out, $err;
     is index($gate->logs, $secret), -1, "$kind: no credential in any log";
     unlike $gate->logs, qr/AddressSanitizer|runtime error:|LeakSanitizer/, "$kind: no sanitizer report";
-}
-
-# A file that is no database; a schema of a version that nobody knows.
-sub break_store {
-    my ($gate) = @_;
-    return $gate->sql('INSERT INTO schema_step VALUES (999)') if !Spendgate::E2E::on_sqlite();
-    $gate->take_store_away;
-    mkdir $gate->path('store');
-    $gate->_own($gate->path('store'));
-    $gate->write_file('store/spendgate.db', 'this is no database' x 1000, 0600);
-    return;
-}
-
-sub mend_store {
-    my ($gate) = @_;
-    return $gate->sql('DELETE FROM schema_step WHERE number = 999') if !Spendgate::E2E::on_sqlite();
-    rename $gate->path('store'), $gate->path('store.broken') or die "rename: $!";
-    $gate->give_store_back;
-    return;
 }
 
 sub name_of {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Clerk's stand-in says what clerk-api documents say, for whoever relies on it in the other tests.
+# store: sqlite (the store is not asked for anything)
 use strict;
 use warnings;
 use FindBin qw($Bin);

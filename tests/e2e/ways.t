@@ -5,7 +5,6 @@ use strict;
 use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/lib";
-use Fcntl qw(LOCK_EX LOCK_UN);
 use Spendgate::E2E;
 use Spendgate::Hosting;
 use Spendgate::Ways;
@@ -180,20 +179,15 @@ sub tracker_way {
     $refused->(denied401 => 401, 'invalid_token', $ask->('POST', '/v1/spend', '', $spend->('two')));
     $refused->(denied403 => 403, 'forbidden', $ask->('POST', '/v1/spend', $read, $spend->('two')));
     $refused->(denied429 => 429, 'budget_exceeded', $ask->('POST', '/v1/holds', $post, qq({"subject":"$nora","amount_usd":"1"})));
-    $gate->_own($gate->path('store')) if mkdir $gate->path('store.broken');
-    rename $gate->path('store'), $gate->path('store.away') or die $!;
-    $gate->write_file('store/spendgate.db', 'this is no database' x 1000, 0600);
-    $gate->_own($gate->path('store'));
+    $gate->break_store;
     $refused->(denied503 => 503, 'store_unavailable', $ask->('POST', '/v1/spend', $post, $spend->('two')));
-    unlink glob $gate->path('store/*');
-    rmdir $gate->path('store');
-    rename $gate->path('store.away'), $gate->path('store') or die $!;
+    $gate->mend_store;
 
     # Killed, or stopped, while it waits for another writer: no answer of its own, and the same post again counts once.
     for my $case ([ crash => 'KILL' ], [ hang => 'STOP' ]) {
         my ($name, $signal) = @$case;
         my $before = $spent->();
-        my $held = hold_store($gate);
+        my $held = $gate->hold_writers;
         my $pid = fork // die "fork: $!";
         if ($pid == 0) {
             $gate->write_file("tmp/$name", JSON::PP->new->encode($ask->('POST', '/v1/spend', $post, $spend->($name))));
@@ -264,12 +258,4 @@ sub tracker_way {
 sub descendants {
     my ($gate, $pid) = @_;
     return map { ($_, descendants($gate, $_)) } $gate->children_of($pid);
-}
-
-# The writers' lock of the store, held until the handle goes.
-sub hold_store {
-    my ($gate) = @_;
-    open my $file, '+<', $gate->path('store/spendgate.db.lock') or die $!;
-    flock $file, LOCK_EX or die $!;
-    return $file;
 }

@@ -21,7 +21,7 @@ use warnings;
 use Carp qw(croak confess);
 use Cwd qw(abs_path);
 use Digest::SHA qw(sha256_hex);
-use Fcntl qw(F_SETFD FD_CLOEXEC);
+use Fcntl qw(F_SETFD FD_CLOEXEC LOCK_EX);
 use File::Basename qw(dirname);
 use File::Copy qw(copy);
 use File::Path qw(make_path remove_tree);
@@ -71,7 +71,8 @@ sub is_sanitizer_build {
 # new(plans => TEXT, routes => TEXT, clerk => TEXT, top => TEXT, ledger => TEXT): parts of spendgate.conf;
 # www => FOLDER: the pages; wrap => [COMMAND ...]: runs authorizer and tracker (valgrind); clock => 1: a wall clock
 # that travel() moves; explain => 0: do not compare each verdict with `spendgate explain` (Spendgate::Explained);
-# cluster => a Spendgate::Postgres to use.
+# cluster => a Spendgate::Postgres to use; url => a store of its own URL instead of the cluster's; beside => GATE: another
+# host, with the same Clerk and the same database.
 sub new {
     my ($class, %option) = @_;
     my $self = bless {
@@ -108,6 +109,11 @@ sub on_sqlite {
 # Where the clock moves, the server's moves too, so it is one of our own.
 sub _make_database {
     my ($self) = @_;
+    if (my $other = $self->{option}{beside}) {
+        @{$self}{qw(cluster database clerk_url)} = @{$other}{qw(cluster database clerk_url)};
+        $self->{migrated} = 1;
+        return;
+    }
     $self->{cluster} = $self->{option}{cluster}
       // ($self->{clock} ? Spendgate::Postgres->new(env => $self->{clock}) : Spendgate::Postgres->shared);
     $self->{database} = $self->{cluster}->database;
@@ -119,6 +125,7 @@ sub database { return $_[0]{database} }
 
 sub store_url {
     my ($self) = @_;
+    return $self->{option}{url} if $self->{option}{url};
     return $self->{database} ? $self->{cluster}->url($self->{database}) : 'sqlite:' . $self->path('store/spendgate.db');
 }
 
@@ -290,6 +297,34 @@ sub snippet {
         $found == 1 or croak "conf/$name: $variable is set $found times";
     }
     return $self->write_file("etc/" . ($name =~ tr{/}{-}r), $text);
+}
+
+# No store of ours: a file that is no database, a schema of a version that nobody knows. For processes that start now.
+sub break_store {
+    my ($self) = @_;
+    return $self->sql('INSERT INTO schema_step (number) VALUES (999)') if $self->{database};
+    $self->take_store_away;
+    mkdir $self->path('store') or die "mkdir: $!";
+    $self->_own($self->path('store'));
+    $self->write_file('store/spendgate.db', 'this is no database' x 1000, 0600);
+    return;
+}
+
+sub mend_store {
+    my ($self) = @_;
+    return $self->sql('DELETE FROM schema_step WHERE number = 999') if $self->{database};
+    remove_tree($self->path('store'));
+    return $self->give_store_back;
+}
+
+# The lock that every writer needs, held until the handle goes.
+sub hold_writers {
+    my ($self) = @_;
+    return $self->{cluster}->hold($self->{database}, "SELECT pg_advisory_xact_lock(hashtextextended('spendgate.all', 0))")
+      if $self->{database};
+    open my $file, '+<', $self->path('store/spendgate.db.lock') or die "spendgate.db.lock: $!";
+    flock $file, LOCK_EX or die "flock: $!";
+    return $file;
 }
 
 # ---- settings ---------------------------------------------------------------------------------------
@@ -474,7 +509,7 @@ sub DESTROY {
     return if $self->{owner} != $$ || $self->{gone}++;
     local ($?, $@, $!);
     $self->stop_all;
-    $self->{cluster}->drop($self->{database}) if $self->{database};
+    $self->{cluster}->drop($self->{database}) if $self->{database} && !$self->{option}{beside};
     delete $alive{$self};
     print { $self->{watcher} } "end\n";
     close $self->{watcher};
@@ -490,11 +525,15 @@ END {
 $SIG{INT} = $SIG{TERM} = $SIG{HUP} = sub { die "stopped by SIG$_[0]\n" };
 $SIG{PIPE} = 'IGNORE';
 
-# A loopback port that is free now and that we have not given out before.
+# A loopback port that is free now and that we have not given out before. Test files that run side by side have a slot
+# each (tests/e2e/run), and ports from a range of their own below those that the kernel gives to connections.
+my ($first_port, $slot_ports) = (12_000, 2_500);
 my %given;
 sub free_port {
-    for (1 .. 100) {
-        my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 1) or next;
+    my $slot = $ENV{SPENDGATE_E2E_SLOT};
+    for (1 .. 1000) {
+        my $wanted = defined $slot ? $first_port + $slot_ports * ($slot % 8) + int rand $slot_ports : 0;
+        my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $wanted, Listen => 1) or next;
         my $port = $socket->sockport;
         return $port unless $given{$port}++;
     }

@@ -239,6 +239,20 @@ sub sql {
     return $rows;
 }
 
+# A transaction that stays open, with what the statement locks, until the handle that is returned goes.
+sub hold {
+    my ($self, $database, $statement) = @_;
+    my $marker = "$self->{folder}/held.$$";
+    open my $input, '|-', program('psql'), '-XqAt', '-h', $self->{folder}, '-U', 'postgres', '-d', $database, '-o', $marker
+      or confess "psql: $!";
+    $input->autoflush(1);
+    print {$input} "BEGIN; $statement;\n";
+    my $end = time + START_SECONDS;
+    sleep 0.02 until (-s $marker // 0) > 0 || time > $end;
+    unlink $marker;
+    return $input;
+}
+
 # spendgate_app itself is made by the schema; the login role has it by name as soon as it is there.
 sub _make_role {
     my ($self) = @_;
