@@ -147,7 +147,7 @@ for my $case (@failures) {
     $failing->start_web('lighttpd');
     my $known = $failing->key(subject => $failing->subject('laura'));
     my $fresh = $failing->key(subject => $failing->subject('mallory'));
-    is $failing->get('/api/file.txt', key => $known)->{status}, 200, "Clerk $name: before, a key passes";
+    is $failing->decided('GET', '/api/file.txt', key => $known)->{status}, 200, "Clerk $name: before, a key passes";
     $failing->clerk_behave(endpoint => 'verify', %how);
     my $start = time;
     my $got = $failing->get('/api/file.txt', key => $fresh);

@@ -14,7 +14,7 @@ my $plans = <<'END';
 plan "free" { budget "month" { limit_usd = "100"  period = "month" }  hold_usd = "0" }
 default_plan = "free"
 END
-my $gate = Spendgate::E2E->new(plans => $plans, clerk => 'rate = "50/1h"  failure_rate = "1000/1m"  timeout = "500ms"');
+my $gate = Spendgate::E2E->new(plans => $plans, clerk => 'rate = "50/1h"  failure_rate = "1000/1m"  timeout = "10s"  connect_timeout = "5s"');
 $gate->start_clerk;
 $gate->start_tracker;
 $gate->start_authorizer(workers => 4);

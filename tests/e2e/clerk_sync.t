@@ -158,7 +158,7 @@ like $sum->{err}, qr/^spendgate: Clerk answers HTTP 500$/m, 'it says why';
 cmp_ok time - $begun, '>', 3, 'after trying for a while';
 is status_of($many[0]), 200, 'the breaker of the servers is not opened by that';
 my $new = key_of('newcomer');
-is answer_of($new)->{status}, 200, 'a new key is verified';
+is status_of($new), 200, 'a new key is verified';
 $gate->clerk_calm;
 $gate->clerk_forget_calls;
 $sum = sync(0);
@@ -199,7 +199,7 @@ if ($pid == 0) {
     POSIX::_exit($code);
 }
 sleep 1;
-is answer_of(key_of('during'))->{status}, 200, 'Clerk says 429 to the sync: the servers are not stopped by it';
+is status_of(key_of('during')), 200, 'Clerk says 429 to the sync: the servers are not stopped by it';
 waitpid $pid, 0;
 is $? >> 8, 0, 'the 429 is waited for';
 cmp_ok time - $begun, '>=', 2.9, 'as long as Retry-After says';
@@ -216,7 +216,7 @@ $begun = time;
 my @alone = $gate->parallel(2, sub {
     my ($i) = @_;
     return { code => ($gate->cli('clerk', 'sync'))[0] } if $i == 0;
-    return { statuses => join ' ', map { answer_of(key_of("busy${_}x"))->{status} } 1 .. 8 };
+    return { statuses => join ' ', map { status_of(key_of("busy${_}x")) } 1 .. 8 };
 });
 is $alone[0]{code}, 0, 'beside new keys it gets to its end';
 is $alone[1]{statuses}, join(' ', (200) x 8), 'and they are verified meanwhile';
