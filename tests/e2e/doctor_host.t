@@ -17,8 +17,6 @@ use Spendgate::TLS;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-plan skip_all => 'what it says of PostgreSQL is tested in test_store_postgres' if ($ENV{SPENDGATE_E2E_STORE} // '') eq 'postgresql';
-
 my $gate = Spendgate::E2E->new(explain => 0);
 $gate->start_clerk;
 my $folder  = $gate->folder;

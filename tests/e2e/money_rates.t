@@ -104,14 +104,15 @@ is passed(160, $amys, key_of('amy', tier => 'hour')), '10 x 200 150 x rate_limit
 my $ben = key_of('ben', tier => 'minute');
 my @statuses = map { ask($ben)->{status} } 1 .. 10;
 is "@statuses", join(' ', (200) x 10), 'a burst of ten';
-my $refused = $gate->authorize('/api/x', key => $ben->{secret}, explain => 0);
-SKIP: {
-    skip 'a second has passed: one more was due', 4 if $refused->{status} == 200;
-    is "$refused->{status} $refused->{error} $refused->{denial}{limit}", '429 rate_limited 60/1m', 'the eleventh';
-    is $refused->{headers}{'retry-after'}, 1, 'Retry-After, rounded up';
-    is $refused->{headers}{'ratelimit-policy'}, '"requests";q=60;w=60', 'RateLimit-Policy';
-    like $refused->{headers}{ratelimit}, qr/\A"requests";r=0;t=1\z/, 'RateLimit';
-}
+# One more is due with every second that passes meanwhile.
+my ($refused, $extra) = (undef, -1);
+do {
+    $refused = $gate->authorize('/api/x', key => $ben->{secret}, explain => 0);
+} while (++$extra < 100 && $refused->{status} == 200);
+is "$refused->{status} $refused->{error} $refused->{denial}{limit}", '429 rate_limited 60/1m', 'the eleventh';
+is $refused->{headers}{'retry-after'}, 1, 'Retry-After, rounded up';
+is $refused->{headers}{'ratelimit-policy'}, '"requests";q=60;w=60', 'RateLimit-Policy';
+like $refused->{headers}{ratelimit}, qr/\A"requests";r=0;t=1\z/, 'RateLimit';
 $gate->travel(3);
 my @after = map { $gate->authorize('/api/x', key => $ben->{secret})->{status} } 1 .. 3;
 is "@after", '200 200 200', 'three seconds later three more';
