@@ -488,7 +488,8 @@ sub stop {
         sleep 0.02;
     }
     $self->{exit_status}{$name} = $?;
-    kill 'KILL', -$pid if ($signal // '') eq 'KILL';    # what the killed one left behind
+    # What the killed one left behind; fcgiwrap leaves its children behind however it ends.
+    kill 'KILL', -$pid if ($signal // '') eq 'KILL' || $name eq 'fcgiwrap';
     $self->_forget($name);
     return $in_time;
 }
