@@ -71,7 +71,7 @@ sub is_sanitizer_build {
 # new(plans => TEXT, routes => TEXT, clerk => TEXT, top => TEXT, ledger => TEXT): parts of spendgate.conf;
 # www => FOLDER: the pages; wrap => [COMMAND ...]: runs authorizer and tracker (valgrind); clock => 1: a wall clock
 # that travel() moves; explain => 0: do not compare each verdict with `spendgate explain` (Spendgate::Explained);
-# cluster => a Spendgate::Postgres to use; url => a store of its own URL instead of the cluster's; beside => GATE: another
+# cluster => a Spendgate::Postgres to use; database => one of it; url => a store of its own URL instead of the cluster's; beside => GATE: another
 # host, with the same Clerk and the same database.
 sub new {
     my ($class, %option) = @_;
@@ -116,7 +116,7 @@ sub _make_database {
     }
     $self->{cluster} = $self->{option}{cluster}
       // ($self->{clock} ? Spendgate::Postgres->new(env => $self->{clock}) : Spendgate::Postgres->shared);
-    $self->{database} = $self->{cluster}->database;
+    $self->{database} = $self->{option}{database} // $self->{cluster}->database;
     return;
 }
 

@@ -10,7 +10,7 @@ use Exporter qw(import);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT_OK = qw(acquaint authorized check_recorded kills merge nanos posted room_again watch work);
+our @EXPORT_OK = qw(acquaint authorized check_crashed check_recorded kills merge nanos posted room_again start_hosts watch work);
 
 use constant PATIENCE => 40;    # seconds that a client posts one charge again and again
 
@@ -47,9 +47,12 @@ sub acquaint {
     return;
 }
 
-# One client: random work until the time is over. What was acknowledged: { hold_id => cost }, and what went wrong.
+# One client: random work until the time is over. What was acknowledged: { hold_id => cost }, and what went wrong. With
+# crashes => 1 a hold may be lost with the server; then its void is 404, and its post, which names the subject as our
+# clients do, is recorded as one for an unknown hold.
 sub work {
     my ($gates, $client, $until, @keys) = @_;
+    my %option = ref $keys[-1] ? %{ pop @keys } : ();
     my (%settled, %seen, @wrong);
     srand 1000 + $client;
     while (time < $until) {
@@ -59,16 +62,18 @@ sub work {
         sleep 0.02 if $kind eq 'auth_unavailable';
         next if $kind ne '200';
         my $hold = $answer->{env}{SPENDGATE_HOLD_ID};
+        my @who = $option{crashes} ? (subject => $answer->{env}{SPENDGATE_SUBJECT}, key_id => $answer->{env}{SPENDGATE_KEY_ID}) : ();
         my $luck = rand;
         if ($luck < 0.1) {
             my ($status) = posted($gates, "/v1/holds/$hold/void", undef);
-            push @wrong, "void: $status" if $status != 200;
+            push @wrong, "void: $status" if $status != 200 && !($option{crashes} && $status == 404);
             next;
         }
         posted($gates, "/v1/holds/$hold/extend", { amount_usd => $luck < 0.2 ? '0.01' : '0' }) if $luck < 0.3;
         my $cost = sprintf '0.%09d', int rand 20_000;
         for (0 .. ($luck > 0.8)) {
-            my ($status, $body) = posted($gates, '/v1/spend', { hold_id => $hold, cost_usd => $cost });
+            my ($status, $body) = posted($gates, '/v1/spend', { hold_id => $hold, cost_usd => $cost, @who });
+            $seen{'hold lost'}++ if ($body->{hold} // '') eq 'unknown';
             push @wrong, "spend: $status " . ($body->{error} // '') if $status != 200;
             push @wrong, 'an expired hold' if ($body->{hold} // '') eq 'expired';
         }
@@ -135,14 +140,60 @@ sub room_again {
     return;
 }
 
+# Two hosts on one PostgreSQL database, with room for money that comes and goes: ([HOST, HOST], KEY ...).
+sub start_hosts {
+    my (%option) = @_;
+    my %settings = (
+        plans => <<'END',
+plan "free" { budget "month" { limit_usd = "40"  period = "month" }  hold_usd = "0.05" }
+default_plan = "free"
+END
+        explain => 0,
+        clerk   => 'cache_ttl = "1h"',
+        ledger  => 'ledger { hold_ttl = "10m" }',
+        %option,
+    );
+    my $one = Spendgate::E2E->new(%settings);
+    $one->start_clerk;
+    my @hosts = ($one, Spendgate::E2E->new(%settings, beside => $one));
+    for my $host (@hosts) {
+        $host->start_tracker(workers => 4);
+        $host->start_authorizer(workers => 4);
+    }
+    my @subjects = map { $one->subject($_) } qw(ann bob);
+    my @keys = map { $one->key(subject => $_) } @subjects;
+    acquaint(\@hosts, @keys);
+    $one->cli('account', 'parent', $_, 'group:both') for @subjects;
+    $one->tracker('PUT', "/v1/accounts/$_/budgets/month", { limit_usd => '60' }) for qw(group:both all);
+    return (\@hosts, @keys);
+}
+
+# The proof of what clients of a server that crashed did.
+sub check_crashed {
+    my ($hosts, $name, @results) = @_;
+    my $did = merge(@results);
+    my %seen = %{ $did->{seen} };
+    note "$name: ", join ', ', map { "$seen{$_} x $_" } sort keys %seen;
+    is_deeply $did->{wrong}, [], "$name: every post was answered in the end";
+    cmp_ok $seen{200}, '>', 50, "$name: work was done";
+    check_recorded($hosts->[0], $name, $did->{settled}, 'all', 'group:both');
+    for my $host (@$hosts) {
+        my @strange = grep { /level=error/ && !/ status=(?:unavailable|503) |max_waiting/ } split /\n/, $host->logs;
+        is_deeply \@strange, [], "$name: nothing in the log but that the store was away";
+    }
+    return;
+}
+
 # What was acknowledged is in the store, once, with its amount, and counted on each of the accounts.
 sub check_recorded {
     my ($gate, $name, $settled, @accounts) = @_;
     my %recorded;
     my $double = 0;
-    for my $row (split /\n/, $gate->sql('SELECT h.id, h.nonce, c.amount_nanos FROM charge c JOIN hold h ON h.id = c.hold_id WHERE c.kind = 0')) {
-        my ($id, $nonce, $amount) = split / /, $row;
-        my $hold = sprintf 'hld_%012x%012x', $id, $nonce;
+    my $rows = $gate->sql('SELECT coalesce(h.id, 0), coalesce(h.nonce, 0), c.amount_nanos, c.hold_text FROM charge c'
+          . ' LEFT JOIN hold h ON h.id = c.hold_id WHERE c.kind = 0 AND (h.id IS NOT NULL OR c.hold_text IS NOT NULL)');
+    for my $row (split /\n/, $rows) {
+        my ($id, $nonce, $amount, $unknown) = split / /, $row;
+        my $hold = $id != 0 ? sprintf 'hld_%012x%012x', $id, $nonce : $unknown;
         $double++ if exists $recorded{$hold};
         $recorded{$hold} = $amount;
     }

@@ -17,7 +17,7 @@ use warnings;
 use Carp qw(confess);
 use File::Path qw(remove_tree);
 use File::Temp ();
-use POSIX qw(:sys_wait_h);
+use POSIX ();
 use Scalar::Util qw(weaken);
 use Time::HiRes qw(sleep time);
 
@@ -111,41 +111,38 @@ sub _append {
     return;
 }
 
-# In a child: as the cluster's user, with its output in the log.
+# In a child: as the cluster's user, with its output in a file of the folder.
 sub _become {
     my ($self) = @_;
-    open STDIN,  '<',  '/dev/null' or die "/dev/null: $!\n";
-    open STDOUT, '>>', "$self->{folder}/log" or die "$self->{folder}/log: $!\n";
-    open STDERR, '>&', \*STDOUT or die "stderr: $!\n";
+    if (defined $self->{uid}) {
+        $) = "$self->{gid} $self->{gid}";
+        $( = $self->{gid};
+        $< = $> = $self->{uid};
+        die "cannot become the cluster's user\n" if $> != $self->{uid} || $< != $self->{uid};
+    }
     chdir $self->{folder} or die "$self->{folder}: $!\n";
-    return unless defined $self->{uid};
-    $) = "$self->{gid} $self->{gid}";
-    $( = $self->{gid};
-    $< = $> = $self->{uid};
-    die "cannot become the cluster's user\n" if $> != $self->{uid} || $< != $self->{uid};
+    open STDIN,  '<',  '/dev/null' or die "/dev/null: $!\n";
+    open STDOUT, '>>', 'commands.log' or die "commands.log: $!\n";
+    open STDERR, '>&', \*STDOUT or die "stderr: $!\n";
     return;
-}
-
-sub _spawn {
-    my ($self, @command) = @_;
-    my $pid = fork // confess "fork: $!";
-    return $pid if $pid;
-    eval {
-        setpgrp;
-        $self->_become;
-        @ENV{ keys %{ $self->{option}{env} // {} } } = values %{ $self->{option}{env} // {} };
-        exec { $command[0] } @command or die "$!\n";
-    };
-    print STDERR "cannot run $command[0]: $@";
-    POSIX::_exit(127);
 }
 
 sub _run {
     my ($self, @command) = @_;
     local $?;
-    my $pid = $self->_spawn(@command);
+    my $pid = fork // confess "fork: $!";
+    if ($pid == 0) {
+        eval {
+            setpgrp;
+            $self->_become;
+            @ENV{ keys %{ $self->{option}{env} // {} } } = values %{ $self->{option}{env} // {} };
+            exec { $command[0] } @command or die "$!\n";
+        };
+        print STDERR "cannot run $command[0]: $@";
+        POSIX::_exit(127);
+    }
     waitpid $pid, 0;
-    confess "$command[0] ended with $?:\n" . $self->server_log if $? != 0;
+    confess "$command[0] ended with $?:\n" . $self->_read('commands.log') . $self->server_log if $? != 0;
     return;
 }
 
@@ -176,15 +173,11 @@ END
     return;
 }
 
+# By pg_ctl, so that any of our processes may start and stop it.
 sub start {
     my ($self) = @_;
-    $self->{server} = $self->_spawn(program('postgres'), '-D', "$self->{folder}/data", '-k', $self->{folder});
-    my $end = time + START_SECONDS;
-    until ($self->answers) {
-        my $ended = waitpid($self->{server}, WNOHANG) == $self->{server};
-        confess "PostgreSQL " . ($ended ? "ended with $?" : 'does not answer') . ":\n" . $self->server_log if $ended || time > $end;
-        sleep 0.02;
-    }
+    $self->_run(program('pg_ctl'), '-D', "$self->{folder}/data", '-l', "$self->{folder}/log", '-w', '-t', START_SECONDS, '-o', "-k $self->{folder}",
+        'start');
     return;
 }
 
@@ -195,25 +188,47 @@ sub answers {
     return system(program('pg_isready') . " -q -h '$self->{folder}' -d postgres -U postgres") == 0;
 }
 
-# Stop the server: INT fast, QUIT immediate (a crash).
+# fast; immediate: a crash.
 sub stop {
-    my ($self, $signal) = @_;
-    my $pid = delete $self->{server} or return;
-    local $?;
-    kill $signal // 'INT', $pid;
-    waitpid $pid, 0;
+    my ($self, $mode) = @_;
+    $self->_run(program('pg_ctl'), '-D', "$self->{folder}/data", '-m', $mode // 'fast', '-w', '-t', START_SECONDS, 'stop');
+    return;
+}
+
+# Every process of the server stands still, and goes on.
+sub freeze { my ($self) = @_; kill 'STOP', $self->_processes; return }
+sub thaw   { my ($self) = @_; kill 'CONT', $self->_processes; return }
+
+sub _processes {
+    my ($self) = @_;
+    my ($server) = $self->_read('data/postmaster.pid') =~ /\A(\d+)/ or return;
+    my @processes = $server;
+    for my $stat (glob '/proc/[0-9]*/stat') {
+        open my $file, '<', $stat or next;
+        my ($child, $parent) = (readline($file) // '') =~ /\A(\d+) \(.*\) \S (\d+)/s or next;
+        push @processes, $child if $parent == $server;
+    }
+    return @processes;
+}
+
+# A standby becomes the primary.
+sub promote {
+    my ($self) = @_;
+    $self->_run(program('pg_ctl'), '-D', "$self->{folder}/data", '-w', '-t', START_SECONDS, 'promote');
     return;
 }
 
 sub folder { return $_[0]{folder} }
 sub owner  { return 'postgres' }
 
-sub server_log {
-    my ($self) = @_;
-    open my $file, '<', "$self->{folder}/log" or return '';
+sub _read {
+    my ($self, $name) = @_;
+    open my $file, '<', "$self->{folder}/$name" or return '';
     local $/;
     return scalar(<$file>) // '';
 }
+
+sub server_log { return $_[0]->_read('log') }
 
 # What no run may leave in the server's log.
 sub complaints {
@@ -293,7 +308,8 @@ sub DESTROY {
     my ($self) = @_;
     return if $self->{owner} != $$ || $self->{theirs} || $self->{gone}++;
     local ($?, $@, $!);
-    $self->stop;
+    $self->thaw;
+    eval { $self->stop('immediate') } if -e "$self->{folder}/data/postmaster.pid";
     delete $alive{$self};
     remove_tree($self->{folder}) unless $ENV{SPENDGATE_E2E_KEEP};
     print { $self->{watcher} } "end\n";
