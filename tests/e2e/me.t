@@ -12,7 +12,7 @@ my $ME     = '/api/spendgate/v1/me';
 my $ORIGIN = 'https://app.example.com';
 my $OTHER  = 'https://evil.example.com';
 
-for my $kind (qw(lighttpd-sockets authnz-fcgi fcgid)) {
+for my $kind (qw(lighttpd-sockets authnz-fcgi fcgid nginx)) {
     my $gate = Spendgate::E2E->new(
         clerk  => qq(authorized_parties = { "https://admin.example.com", "$ORIGIN" }\n)
           . ($kind eq 'authnz-fcgi' ? 'session_cookie = true' : ''),
@@ -27,10 +27,11 @@ default_plan = "free"
 END
     );
     my $extra =
-      $kind =~ /lighttpd/
+        $kind eq 'nginx' ? ''
+      : $kind =~ /lighttpd/
       ? 'include "' . $gate->snippet('lighttpd/06-spendgate-me.conf', 'var.spendgate_me_tracker' => $gate->path('run/tracker.sock')) . '"'
       : 'Include "' . $gate->path('conf/apache/spendgate-me.conf') . '"';
-    $gate->start_web($kind, extra => $extra);
+    $gate->start_web($kind, extra => $extra, guarded => 'spendgate-me.conf');
     my $alice = $gate->subject('alice');
     my $bob   = $gate->subject('bob');
     my $key   = $gate->clerk_key(subject => $alice);
