@@ -31,7 +31,7 @@ END
       : $kind =~ /lighttpd/
       ? 'include "' . $gate->snippet('lighttpd/06-spendgate-me.conf', 'var.spendgate_me_tracker' => $gate->path('run/tracker.sock')) . '"'
       : 'Include "' . $gate->path('conf/apache/spendgate-me.conf') . '"';
-    $gate->start_web($kind, extra => $extra, guarded => 'spendgate-me.conf');
+    $gate->start_web($kind, extra => $extra, inside => 'spendgate-me.conf');
     my $alice = $gate->subject('alice');
     my $bob   = $gate->subject('bob');
     my $key   = $gate->clerk_key(subject => $alice);

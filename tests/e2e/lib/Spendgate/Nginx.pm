@@ -19,7 +19,7 @@ sub snippet {
     return $gate->write_file("etc/nginx/$name", $text);
 }
 
-# start($gate, upstream => PORT, guarded => FILE of conf/nginx for the guarded location, extra => TEXT of the server block, change => { FILE => { FROM => TO } }, claims => [NAME ...]).
+# start($gate, upstream => PORT, inside => FILE of conf/nginx for the guarded location, extra => TEXT of the server block, change => { FILE => { FROM => TO } }, claims => [NAME ...]).
 # The authorizer and the tracker listen on unix sockets.
 sub start {
     my ($gate, %option) = @_;
@@ -94,7 +94,7 @@ http {
             @{[ $script->('php', 'php.sock') ]}
             @{[ $script->('pl', 'fcgiwrap.sock') ]}
             $upstream
-            @{[ $option{guarded} ? qq(include "$file{$option{guarded}}";) : '' ]}
+            @{[ $option{inside} ? qq(include "$file{$option{inside}}";) : '' ]}
         }
         @{[ $option{extra} // '' ]}
     }
