@@ -49,16 +49,16 @@ in_folder(const struct postgres_cluster *c, const char *name, char *out, size_t 
     buf_add_format(&path, "%s/%s", c->folder, name);
 }
 
-/* In the child: as the cluster's user, with standard output and error in the log. */
+/* In the child: as the cluster's user, with standard output and error in a log. */
 static void
-become(const struct postgres_cluster *c)
+become(const struct postgres_cluster *c, const char *log_name)
 {
     char path[128];
     int log;
 
     if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setgid(c->gid) != 0 || setuid(c->uid) != 0))
         _exit(120);
-    in_folder(c, "log", path, sizeof(path));
+    in_folder(c, log_name, path, sizeof(path));
     log = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
     if (log < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 || chdir(c->folder) != 0)
         _exit(121);
@@ -122,7 +122,7 @@ cluster_make(struct postgres_cluster *c)
     in_folder(c, "data", data, sizeof(data));
     pid = fork();
     if (pid == 0) {
-        become(c);
+        become(c, "log");
         execl(program, "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8",
               "--no-locale", "--no-sync", (char *)NULL);
         _exit(122);
@@ -168,7 +168,7 @@ cluster_start(struct postgres_cluster *c)
     fflush(stdout);
     c->server = fork();
     if (c->server == 0) {
-        become(c);
+        become(c, "log");
         /* Not before the user was changed, which would clear it. */
         if (prctl(PR_SET_PDEATHSIG, SIGQUIT) != 0 || getppid() != parent)
             _exit(123);
@@ -197,6 +197,77 @@ cluster_stop(struct postgres_cluster *c, int signal_number)
     c->server = 0;
 }
 
+/* Debian 12's does not know prepared statements. */
+static const char pooler_settings[] = "[databases]\n"
+                                      "* = host=%s\n"
+                                      "[pgbouncer]\n"
+                                      "listen_addr =\n"
+                                      "listen_port = " CLUSTER_POOLER_PORT "\n"
+                                      "unix_socket_dir = %s\n"
+                                      "auth_type = trust\n"
+                                      "auth_file = %s/pooler.users\n"
+                                      "pool_mode = transaction\n"
+                                      "default_pool_size = 6\n"
+                                      "max_client_conn = 200\n"
+                                      "log_connections = 0\n"
+                                      "log_disconnections = 0\n";
+
+bool
+cluster_start_pooler(struct postgres_cluster *c)
+{
+    static const char program[] = "/usr/sbin/pgbouncer";
+    char text[1024], path[128];
+    struct buf out;
+    pid_t parent = getpid();
+
+    if (access(program, X_OK) != 0) {
+        printf("PostgreSQL: no %s\n", program);
+        return false;
+    }
+    buf_init(&out, text, sizeof(text));
+    buf_add_format(&out, pooler_settings, c->folder, c->folder, c->folder);
+    write_file(c, "pooler.ini", text, "w");
+    write_file(c, "pooler.users", "\"postgres\" \"\"\n", "w");
+    in_folder(c, "pooler.ini", path, sizeof(path));
+    fflush(stdout);
+    c->pooler = fork();
+    if (c->pooler == 0) {
+        become(c, "pooler.log");
+        if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || getppid() != parent)
+            _exit(123);
+        execl(program, "pgbouncer", "-q", path, (char *)NULL);
+        _exit(122);
+    }
+    for (int i = 0; i < START_WAIT_TICKS; i++) {
+        char url[256];
+        PGconn *conn;
+        bool there;
+
+        cluster_url(c, "postgres", "&port=" CLUSTER_POOLER_PORT, url, sizeof(url));
+        conn = PQconnectdb(url);
+        there = PQstatus(conn) == CONNECTION_OK;
+        PQfinish(conn);
+        if (there)
+            return true;
+        usleep(TICK_US);
+    }
+    printf("PostgreSQL: PgBouncer does not answer, see %s/pooler.log\n", c->folder);
+    return false;
+}
+
+static void
+stop_pooler(struct postgres_cluster *c)
+{
+    int status;
+
+    if (c->pooler <= 0)
+        return;
+    kill(c->pooler, SIGTERM);
+    while (waitpid(c->pooler, &status, 0) < 0 && errno == EINTR)
+        continue;
+    c->pooler = 0;
+}
+
 static int
 remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -211,6 +282,7 @@ cluster_remove(struct postgres_cluster *c)
 {
     if (c->owner != getpid() || c->folder[0] == '\0')
         return;
+    stop_pooler(c);
     cluster_stop(c, SIGQUIT);
     nftw(c->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

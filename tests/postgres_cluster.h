@@ -17,6 +17,7 @@ struct postgres_cluster {
     uid_t uid;
     gid_t gid;
     pid_t server;  /* 0: not running */
+    pid_t pooler;  /* the same */
     pid_t owner;   /* only the process that made it ends it */
     int databases; /* made so far */
 };
@@ -27,6 +28,11 @@ bool cluster_make(struct postgres_cluster *cluster);
 void cluster_start(struct postgres_cluster *cluster);
 /* SIGQUIT stops like a crash, SIGINT in order. */
 void cluster_stop(struct postgres_cluster *cluster, int signal_number);
+#define CLUSTER_POOLER_PORT "6432"
+/* Start a PgBouncer in transaction mode before the server, with fewer sessions than a race has
+ * processes: "&port=" CLUSTER_POOLER_PORT goes through it. false, and a line that says why, without
+ * one. */
+bool cluster_start_pooler(struct postgres_cluster *cluster);
 /* Stop, and remove the folder. */
 void cluster_remove(struct postgres_cluster *cluster);
 

@@ -75,7 +75,7 @@ need_packages() {
     trap - EXIT INT TERM HUP
     # Nor at the next start of the machine: what was not there before is nobody's server yet.
     if command -v systemctl >/dev/null && [ -d /run/systemd/system ]; then
-        for unit in lighttpd apache2 nginx fcgiwrap postgresql; do
+        for unit in lighttpd apache2 nginx fcgiwrap postgresql pgbouncer; do
             case " $missing" in
             *" $unit "*) $as_root systemctl disable --quiet "$unit" 2>/dev/null || true ;;
             esac

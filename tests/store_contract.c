@@ -123,9 +123,16 @@ postgres_make(struct fixture *f)
 }
 
 static bool
-postgres_make_unnamed(struct fixture *f)
+pooler_begin(void)
 {
-    return postgres_make_with(f, "&prepare=no");
+    return postgres_begin() && cluster_start_pooler(&cluster);
+}
+
+/* PgBouncer of Debian 12 in transaction mode: a session is another one after each transaction. */
+static bool
+pooler_make(struct fixture *f)
+{
+    return postgres_make_with(f, "&prepare=no&port=" CLUSTER_POOLER_PORT);
 }
 
 static void
@@ -152,7 +159,7 @@ static const struct kind_of_store {
     { "sqlite", false, NULL, NULL, 0, sqlite_make, sqlite_remove },
 #ifdef HAVE_POSTGRES
     { "postgresql", true, postgres_begin, postgres_end, 0, postgres_make, postgres_remove },
-    { "postgresql, prepare=no", true, postgres_begin, postgres_end, 6, postgres_make_unnamed,
+    { "postgresql behind PgBouncer", true, pooler_begin, postgres_end, 1, pooler_make,
       postgres_remove },
 #endif
 };

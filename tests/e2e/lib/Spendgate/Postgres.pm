@@ -159,6 +159,7 @@ sub _start_watcher {
         exec '/bin/sh', '-c', <<'END', 'watcher', $self->{folder} or POSIX::_exit(127);
 trap '' INT TERM HUP
 while read -r line; do [ "$line" = end ] && exit 0; done
+[ ! -e "$1/pooler.pid" ] || kill "$(cat "$1/pooler.pid")"
 pid=$(head -n 1 "$1/data/postmaster.pid") && {
     kill -INT "$pid"
     for i in $(seq 100); do kill -0 "$pid" || break; sleep 0.1; done
@@ -180,6 +181,53 @@ sub start {
         'start');
     return;
 }
+
+# PgBouncer in transaction mode before the server; ->pooler_url goes through it.
+use constant POOLER_PORT => 6432;
+
+sub start_pooler {
+    my ($self, %setting) = @_;
+    my $folder = $self->{folder};
+    %setting = (
+        listen_addr     => '',
+        listen_port     => POOLER_PORT,
+        unix_socket_dir => $folder,
+        auth_type       => 'trust',
+        auth_file       => "$folder/pooler.users",
+        pidfile         => "$folder/pooler.pid",
+        logfile         => "$folder/pooler.log",
+        pool_mode       => 'transaction',
+        max_client_conn => 300,
+        %setting,
+    );
+    _append("$folder/pooler.ini", "[databases]\n* = host=$folder\n[pgbouncer]\n" . join('', map { "$_ = $setting{$_}\n" } sort keys %setting), '>');
+    _append("$folder/pooler.users", qq("$_" ""\n)) for owner(), SITE;
+    $self->_run('/usr/sbin/pgbouncer', '-d', '-q', "$folder/pooler.ini");
+    my $end = time + START_SECONDS;
+    until (-S "$folder/.s.PGSQL." . POOLER_PORT) {
+        confess "PgBouncer does not answer:\n" . $self->_read('pooler.log') if time > $end;
+        sleep 0.02;
+    }
+    return;
+}
+
+sub stop_pooler {
+    my ($self) = @_;
+    my ($pid) = $self->_read('pooler.pid') =~ /\A(\d+)/ or return;
+    my $end = time + START_SECONDS;
+    kill 'TERM', $pid;    # at once, whatever its clients are doing
+    while (kill 0, $pid) {
+        confess 'PgBouncer does not end' if time > $end;
+        sleep 0.02;
+    }
+    unlink "$self->{folder}/pooler.pid";
+    return;
+}
+
+sub pooler_url { my ($self, $database, $more) = @_; return $self->url($database, SITE, '&port=' . POOLER_PORT . ($more // '')) }
+
+# "1.18.0" as 1.018
+sub pooler_version { return qx(/usr/sbin/pgbouncer --version) =~ /(\d+)\.(\d+)/ ? sprintf '%d.%03d', $1, $2 : confess 'there is no pgbouncer' }
 
 # Is there a server that lets somebody in?
 sub answers {
@@ -309,6 +357,7 @@ sub DESTROY {
     return if $self->{owner} != $$ || $self->{theirs} || $self->{gone}++;
     local ($?, $@, $!);
     $self->thaw;
+    eval { $self->stop_pooler };
     eval { $self->stop('immediate') } if -e "$self->{folder}/data/postmaster.pid";
     delete $alive{$self};
     remove_tree($self->{folder}) unless $ENV{SPENDGATE_E2E_KEEP};
