@@ -35,7 +35,7 @@ const struct option_text option_texts[OPTION_COUNT] = {
     [OPTION_SCOPES] = { "scopes", "LIST", "the credential's own, where key_scopes counts them" },
     [OPTION_PATH] = { "path", "PATH", "the path that is asked for, /api/chat" },
     [OPTION_ROUTE] = { "route", "ROUTE", "only this route" },
-    [OPTION_PLAN] = { "plan", "PLAN", "judge by this plan, not the one last seen" },
+    [OPTION_PLAN] = { "plan", "PLAN", "this plan, not the one last seen or the default" },
     [OPTION_MODEL] = { "model", "MODEL", "only this model" },
     [OPTION_STATE] = { "state", "STATE", "held (default), settled, voided or expired" },
     [OPTION_BY] = { "by", "WHAT", "account (default), key, route, model or day" },
@@ -166,6 +166,11 @@ const struct command commands[] = {
       "From FILE or standard input. With PostgreSQL, after `spendgate migrate' and like it as the "
       "owner of\n"
       "the schema. Afterwards run `spendgate verify'." },
+    { "import", "agentkey", "URL", 1, 1, WITH(PLAN) | WITH(DRY_RUN) | WITH(NOTE) | WITH(JSON),
+      NEED_SETTINGS, run_import_agentkey, "take over budgets from an agentkey-clerk database",
+      "Reads table sdk_api_keys at URL, postgresql://USER@HOST/DATABASE, and writes nothing there. "
+      "Tells what\n"
+      "could not be carried over. Safe to run again: what was used meanwhile is then added." },
     { "prune", NULL, "", 0, 0, WITH(OLDER_THAN) | WITH(JSON), NEED_STORE, run_prune,
       "remove what is past its promised time",
       "Idempotency keys, delivered events and the like; with --older-than also settled holds and "

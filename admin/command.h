@@ -192,5 +192,6 @@ int run_cache_purge(struct admin *admin);
 int run_clerk_sync(struct admin *admin);
 int run_dump(struct admin *admin);
 int run_load(struct admin *admin);
+int run_import_agentkey(struct admin *admin);
 
 #endif

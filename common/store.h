@@ -196,6 +196,9 @@ struct spend {
     const char *key_id;  /* or NULL */
     int64_t cost_nanos;
     int64_t occurred_us;
+    /* Without a hold: the earlier instant whose periods it counts in, for what was spent elsewhere
+     * before; 0: now. */
+    int64_t at_us;
     const char *model, *route, *tags, *metadata; /* NULL none */
     const char *token;
     const char *usage; /* what the cost was computed from, as usage_write has it; NULL none */
@@ -287,8 +290,9 @@ enum account_change {
     ACCOUNT_PARENT, /* `text`: the parent's name, "" none; refused when it closes a circle or passes
                        4 */
     ACCOUNT_PLAN,   /* `text`: the plan noted as last seen */
+    ACCOUNT_MAKE,   /* the same, and a missing account is made */
 };
-/* FREEZE and REVOKE create a missing account; the others answer OUTCOME_UNKNOWN_ACCOUNT.
+/* FREEZE, REVOKE and MAKE create a missing account; the others answer OUTCOME_UNKNOWN_ACCOUNT.
  * `out->ledger` shows the account afterwards. */
 enum status store_account_change(struct store *store, const char *account,
                                  enum account_change change, int64_t until_us, const char *text,

@@ -235,6 +235,7 @@ change_fields(struct store *s, struct edit *e, enum account_change change, int64
         buf_add_format(&e->what, "parent %s", edit_text(text));
         return set_parent(s, e, account, edit_text(text), err);
     case ACCOUNT_PLAN:
+    case ACCOUNT_MAKE:
         buf_add_format(&e->what, "plan %s", edit_text(text));
         if (!change_copy_text(account->plan, sizeof(account->plan), text))
             return error_set(err, STATUS_INVALID, "the name of a plan has at most %d bytes",
@@ -287,7 +288,9 @@ static enum status
 account_change_once(struct store *s, struct edit *e, const struct account_edit *edit,
                     struct result *out, struct error *err)
 {
-    bool make = edit->change == ACCOUNT_FREEZE || edit->change == ACCOUNT_REVOKE, found = false;
+    bool make = edit->change == ACCOUNT_FREEZE || edit->change == ACCOUNT_REVOKE ||
+                edit->change == ACCOUNT_MAKE;
+    bool found = false;
     enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
 
     if (status != STATUS_OK)

@@ -152,6 +152,21 @@ visible_ascii(const char *text, size_t max)
     return length > 0 && length <= max;
 }
 
+/* What was spent in a period that is over is no news to anybody. */
+static void
+drop_old_events(struct ledger *ledger, int64_t now_us)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < ledger->event_count; i++) {
+        int line = ledger->events[i].line;
+
+        if (line < 0 || ledger->lines[line].period.end_us > now_us)
+            ledger->events[kept++] = ledger->events[i];
+    }
+    ledger->event_count = kept;
+}
+
 /* A post without a hold, or for one that the store does not know (a crash may have lost it, and the
  * money must not be lost): recorded once per hold id. */
 static enum status
@@ -159,6 +174,7 @@ spend_without_hold(struct store *s, const struct spend *spend, const struct chan
                    struct error *err)
 {
     bool unknown_hold = spend->hold_id != NULL, known, found = false;
+    int64_t at_us = spend->at_us != 0 ? spend->at_us : c->now_us;
     struct chain_place place;
     struct charge_row row;
     enum status status = STATUS_OK;
@@ -179,7 +195,7 @@ spend_without_hold(struct store *s, const struct spend *spend, const struct chan
     if (status == STATUS_OK && !known)
         return change_refuse(s, c, OUTCOME_UNKNOWN_ACCOUNT);
     if (status == STATUS_OK)
-        status = chain_load(s, &place, found ? row.charge.at_us : c->now_us, err);
+        status = chain_load(s, &place, found ? row.charge.at_us : at_us, err);
     if (status != STATUS_OK)
         return status;
     if (found)
@@ -187,15 +203,18 @@ spend_without_hold(struct store *s, const struct spend *spend, const struct chan
     row.chain_id = place.id;
     row.charge.nonce = store_new_nonce(s);
     row.charge.amount_nanos = spend->cost_nanos;
-    row.charge.at_us = row.charge.created_us = c->now_us;
+    row.charge.at_us = at_us;
+    row.charge.created_us = c->now_us;
     if (unknown_hold)
         (void)!text_copy(row.charge.hold_id, sizeof(row.charge.hold_id), spend->hold_id);
     status = describe_charge(spend, &row.charge, err);
     if (status == STATUS_OK)
-        status = lines_prepare(s, &s->ledger, chain_plan_last_seen(s, &s->ledger), c->now_us,
-                               c->now_us, err);
+        status = lines_prepare(s, &s->ledger, chain_plan_last_seen(s, &s->ledger), at_us, c->now_us,
+                               err);
     if (status == STATUS_OK)
         status = ledger_charge(&s->ledger, spend->cost_nanos, c->now_us, &c->out->effect, err);
+    if (at_us < c->now_us)
+        drop_old_events(&s->ledger, c->now_us);
     return spend_finish(s, c, &row, NULL, status, err);
 }
 

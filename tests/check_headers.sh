@@ -55,7 +55,8 @@ door 'confuse\.h' common/settings.c
 door 'curl/' common/clerk_http.c admin/doctor_http.c
 door 'json-c/' common/json.c
 door 'openssl/' common/crypto.c
-door 'libpq-fe\.h' common/store_postgres.h
+# The second one reads another program's database, once: nothing of the store's sessions fits it.
+door 'libpq-fe\.h' common/store_postgres.h admin/agentkey_source.c
 for backend in store_postgres store_sqlite host_cache_file; do
     verdict "$backend.h, which includes its library, stays with the backend" "$(find admin authorizer common tracker \
         -name '*.[ch]' ! -name "${backend%_file}*" -exec grep -Hn "# *include \"common/$backend.h\"" {} +)"

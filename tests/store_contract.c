@@ -17,6 +17,7 @@
 
 #include "common/clock.h"
 #include "common/crypto.h"
+#include "common/store_rows.h"
 #include "tests/check.h"
 #ifdef HAVE_POSTGRES
 #include "tests/postgres_cluster.h"
@@ -484,6 +485,80 @@ change(struct fixture *f, const char *account, enum account_change what, int64_t
                                       &f->result, &f->err),
                  &f->err);
     return f->result.outcome;
+}
+
+static bool
+take_charge(void *context, const struct charge *charge)
+{
+    *(struct charge *)context = *charge;
+    return true;
+}
+
+static bool
+count_overrun(void *context, const struct row_value *values)
+{
+    int *count = context;
+
+    *count += values[1].number == EVENT_OVERRUN;
+    return true;
+}
+
+static int
+overruns_told(struct fixture *f)
+{
+    const struct row_table *table = row_tables;
+    int count = 0;
+
+    while (strcmp(table->name, "event") != 0)
+        table++;
+    CHECK_STRING("column", "kind", table->columns[1].name);
+    CHECK_STATUS(STATUS_OK, store_rows_begin(f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, store_rows_visit(f->store, table, count_overrun, &count, &f->err),
+                 &f->err);
+    store_rows_end(f->store);
+    return count;
+}
+
+/* What was spent elsewhere before counts in the periods of then: in this month, but not today. */
+static void
+test_an_earlier_spend_counts_in_the_periods_of_then(void)
+{
+    struct fixture *f = setup();
+    struct spend spend = {
+        .subject = "user_1", .cost_nanos = 2 * USD, .at_us = MONTH_START, .token = "import"
+    };
+    struct charge_filter filter = { .to_us = INT64_MAX, .before_id = INT64_MAX, .limit = 1 };
+    struct charge charge;
+
+    add_budget(&f->plans[0], PERIOD_DAY, 3 * USD);
+    CHECK_STATUS(STATUS_OK,
+                 store_account_change(f->store, "user_1", ACCOUNT_MAKE, 0, "pro", &actor, NOON,
+                                      &f->result, &f->err),
+                 &f->err);
+    CHECK_INT("made", OUTCOME_DONE, f->result.outcome);
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("outcome", OUTCOME_DONE, f->result.outcome);
+    CHECK_INT("month", 2 * USD, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    CHECK_STRING("plan", "pro", f->ledger.accounts[0].plan);
+    CHECK_INT("today", 0, line_of(f, "user_1", PERIOD_DAY, NOON).spent_nanos);
+    CHECK_INT("that day", 2 * USD, line_of(f, "user_1", PERIOD_DAY, MONTH_START).spent_nanos);
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &filter, take_charge, &charge, &f->err),
+                 &f->err);
+    CHECK_INT("at", MONTH_START, charge.at_us);
+    CHECK_INT("posted", NOON, charge.created_us);
+    CHECK_FALSE("the month is over its limit", admit(f, "user_1", NOON));
+    CHECK_INT("one event: the month's", 1, overruns_told(f));
+    spend.at_us = MONTH_START - 1; /* of a month that is over: no news */
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("this month", 2 * USD, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+    CHECK_INT("last month", 2 * USD,
+              line_of(f, "user_1", PERIOD_MONTH, MONTH_START - 1).spent_nanos);
+    CHECK_INT("no other event", 1, overruns_told(f));
+    teardown(f);
 }
 
 static void
@@ -2848,13 +2923,6 @@ note_difference(void *context, const char *invariant, const char *text)
     buf_add_format(&out, "%s %s", invariant, text);
 }
 
-static bool
-take_charge(void *context, const struct charge *charge)
-{
-    *(struct charge *)context = *charge;
-    return true;
-}
-
 /* Record a charge for 1,000 input tokens by a price. */
 static void
 spend_priced(struct fixture *f, int64_t cost_nanos, const char *usage, int64_t price_id)
@@ -3001,6 +3069,7 @@ main(void)
         CHECK_TEST(test_settling_returns_the_hold_and_counts_the_cost),
         CHECK_TEST(test_settling_twice_answers_the_same_bytes_and_counts_once),
         CHECK_TEST(test_spend_without_a_hold_counts_once_per_key),
+        CHECK_TEST(test_an_earlier_spend_counts_in_the_periods_of_then),
         CHECK_TEST(test_a_refused_first_sight_leaves_an_account_that_can_be_topped_up),
         CHECK_TEST(test_a_line_gained_later_starts_at_its_journal_with_live_holds),
         CHECK_TEST(test_a_line_gained_after_the_clock_went_back_counts_what_is_later),
