@@ -113,6 +113,7 @@ print_voided(const struct admin *admin, const char *id, const struct result *res
 {
     char storage[CHARGE_JSON_SIZE], text[HUMAN_SIZE];
     struct buf json;
+    int payer = ledger_payer(result->ledger);
 
     if (!command_has(admin, OPTION_JSON)) {
         print_text(stdout, id);
@@ -120,7 +121,8 @@ print_voided(const struct admin *admin, const char *id, const struct result *res
         return DONE;
     }
     buf_init(&json, storage, sizeof(storage));
-    account_json_add_hold(&json, &result->hold, NULL);
+    account_json_add_hold(&json, &result->hold,
+                          payer >= 0 ? result->ledger->accounts[payer].name : NULL);
     return print_json(&json) ? DONE : FAILED;
 }
 

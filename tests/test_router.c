@@ -67,6 +67,8 @@ test_body_type_ignores_case_and_parameters(void)
     CHECK_INT("space", BODY_JSON, router_body_type(" application/json ;charset=utf-8"));
     CHECK_INT("form", BODY_FORM, router_body_type("application/x-www-form-urlencoded;charset=x"));
     CHECK_INT("ndjson", BODY_NDJSON, router_body_type("application/x-ndjson"));
+    CHECK_INT("ndjson, registered", BODY_NDJSON, router_body_type("application/ndjson"));
+    CHECK_INT("jsonl", BODY_NDJSON, router_body_type("application/jsonl; charset=utf-8"));
 }
 
 static void

@@ -52,7 +52,7 @@ read_cursor(const struct fields *fields, char after[ACCOUNT_NAME_SIZE], struct r
     size_t length = 0;
 
     after[0] = '\0';
-    if (cursor == NULL)
+    if (cursor == NULL || *cursor == '\0')
         return;
     if (!base64url_decode(cursor, strlen(cursor), after, ACCOUNT_NAME_SIZE - 1, &length)) {
         refusal_set(refusal, 400, "invalid_field", "cursor: is none of ours");

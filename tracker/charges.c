@@ -44,7 +44,7 @@ read_cursor(const struct fields *fields, struct refusal *refusal)
     int64_t id = INT64_MAX;
     uint64_t nonce;
 
-    if (cursor != NULL && !public_id_parse("chg_", cursor, &id, &nonce))
+    if (cursor != NULL && *cursor != '\0' && !public_id_parse("chg_", cursor, &id, &nonce))
         refusal_set(refusal, 400, "invalid_field", "cursor: is none of ours");
     return id;
 }

@@ -245,9 +245,9 @@ router_body_type(const char *content_type)
         const char *name;
         enum body_type type;
     } types[] = {
-        { "application/json", BODY_JSON },
-        { "application/x-www-form-urlencoded", BODY_FORM },
-        { "application/x-ndjson", BODY_NDJSON },
+        { "application/json", BODY_JSON },       { "application/x-www-form-urlencoded", BODY_FORM },
+        { "application/x-ndjson", BODY_NDJSON }, { "application/ndjson", BODY_NDJSON },
+        { "application/jsonl", BODY_NDJSON },
     };
     size_t length;
 
@@ -375,6 +375,30 @@ handle(void *context, struct request *request, int64_t now_us)
         log_failure("tracker_answer", &err, call.request_id);
 }
 
+/* The settings cannot be used: also then an answer is JSON, as every other. */
+static void
+unavailable(struct request *request, const struct error *cause)
+{
+    const char *method = request_param(request, "REQUEST_METHOD");
+    struct refusal refusal = { .retry_after_s = 1 };
+    struct answer answer = { .http_status = 0 };
+    struct call call = { .request = request };
+    struct error err;
+
+    if (request_role(request) != REQUEST_AUTHORIZER)
+        request_drain_body(request);
+    make_request_id(&call);
+    log_event(LOG_ERROR, "tracker_refusal", "status", "503", "error", "store_unavailable",
+              "message", cause->message, "request_id", call.request_id, NULL);
+    refusal_set(&refusal, 503, "store_unavailable",
+                "The tracker cannot be used now; nothing was recorded. Its error log says why.");
+    answer_refuse(&answer, &refusal, call.request_id);
+    if (answer_send(&answer, request, call.request_id,
+                    method != NULL && strcmp(method, "HEAD") == 0, &err) != STATUS_OK)
+        log_failure("tracker_answer", &err, call.request_id);
+    answer_clear(&answer);
+}
+
 /* ---- the worker ----------------------------------------------------------------------------- */
 
 /* The store is opened by the first request that needs it: a plain CGI start pays only for what it
@@ -420,6 +444,7 @@ const struct server_program tracker_program = {
     .summary =
         "Record what requests cost and answer what is left (FastCGI responder or plain CGI).",
     .open = open_tracker,
+    .unavailable = unavailable,
     .handle = handle,
     .after = after_request,
     .close = close_tracker,

@@ -176,6 +176,24 @@ read_lines(struct call *call, struct batch *batch, struct refusal *refusal)
     }
 }
 
+/* Lines of JSON that were sent as application/json: the first line is an object, and not the end.
+ */
+static bool
+body_is_lines(const struct call *call)
+{
+    const char *newline = memchr(call->body.data, '\n', call->body.length);
+    size_t length = newline != NULL ? (size_t)(newline - call->body.data) : 0;
+    struct json *root = NULL;
+    bool lines;
+
+    if (newline == NULL || !line_is_filled(newline + 1, call->body.length - length - 1))
+        return false;
+    lines = json_parse(call->body.data, length, &root, NULL) == STATUS_OK &&
+            json_type(root) == JSON_OBJECT;
+    json_free(root);
+    return lines;
+}
+
 static void
 batch_read(struct call *call, struct batch *batch, struct refusal *refusal)
 {
@@ -188,7 +206,10 @@ batch_read(struct call *call, struct batch *batch, struct refusal *refusal)
         refusal_set(refusal, 400, "missing_field", "A JSON array or NDJSON of charges is needed.");
         break;
     case BODY_JSON:
-        read_array(call, batch, refusal);
+        if (body_is_lines(call))
+            read_lines(call, batch, refusal);
+        else
+            read_array(call, batch, refusal);
         break;
     case BODY_NDJSON:
         read_lines(call, batch, refusal);

@@ -355,6 +355,7 @@ says('hold list', qr/\Q$holds[1]\E.*\Q$holds[0]\E/s, 'hold', 'list');
 is scalar @{ as_json('hold', 'list', '--account', 'group:family')->{holds} }, 0, 'hold list --account';
 says('hold void', qr/\Q$holds[0]\E is voided: \$0\.05/, 'hold', 'void', $holds[0], '--note', 'stuck');
 is budget($tina, 'month')->{held_usd}, '0.05', 'given back';
+is as_json('hold', 'void', $holds[0])->{account}, as_json('hold', 'list', '--state', 'voided')->{holds}[0]{account}, 'hold void: whose it was';
 is as_json('hold', 'list', '--state', 'voided')->{holds}[0]{hold_id}, $holds[0], 'hold list --state';
 refuses('an unknown state', 2, qr/'lost' is not held/, 'hold', 'list', '--state', 'lost');
 post('/v1/spend', { hold_id => $holds[1], cost_usd => '0.05' });

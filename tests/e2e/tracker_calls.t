@@ -398,6 +398,11 @@ $answer = says('200', 'NDJSON', 'POST', '/v1/spend/batch',
     join("\n", map { ref ? $codec->encode($_) : $_ } @posts[ 0 .. 7 ], 'nonsense', '', " \r") . "\n", type => 'application/x-ndjson', role => 'post');
 is_deeply $summary->($answer), \@verdicts, 'NDJSON: each line has its own result' or diag $answer->{body};
 is budget('user_b')->{spent_usd}, '2.5', 'the ones without a key are other charges';
+for my $lines_as ('application/json', 'application/ndjson', 'application/jsonl') {
+    $answer = says('200', "lines as $lines_as", 'POST', '/v1/spend/batch', qq({"subject":"user_b","cost_usd":"0"}\r\n{"subject":"user_b"}\n),
+        type => $lines_as);
+    is_deeply $summary->($answer), [ '200', '400 missing_field' ], "lines as $lines_as: each has its own result";
+}
 my @keyed = map { { subject => 'user_b', cost_usd => '0.1', idempotency_key => "b2-$_" } } 1 .. 3;
 replays('a batch with keys', 'POST', '/v1/spend/batch', \@keyed);
 replays('a batch with the header', 'POST', '/v1/spend/batch', [ map { { subject => 'user_b', cost_usd => '0.1' } } 1 .. 3 ], key => 'batch-1');
@@ -411,7 +416,7 @@ is scalar(@{ $answer->{json}{results} }), 1000, 'has 1,000 results';
 is budget('user_b')->{spent_usd}, '4.2', 'all recorded';
 says('413 body_too_large', 'a batch of 1,001', 'POST', '/v1/spend/batch', [ map { { subject => 'user_b', cost_usd => '0.001' } } 1 .. 1001 ]);
 says('413 body_too_large', '1,001 lines', 'POST', '/v1/spend/batch', qq({"subject":"user_b","cost_usd":"0.001"}\n) x 1001, type => 'application/x-ndjson');
-says('400 invalid_json', "batch $_", 'POST', '/v1/spend/batch', $_) for '{}', '[{]', '7';
+says('400 invalid_json', "batch $_", 'POST', '/v1/spend/batch', $_) for '{}', '[{]', '7', "{}\n", "{\n}", "{\"subject\":\n", "[\n";
 says('400 missing_field', 'a batch of nothing', 'POST', '/v1/spend/batch');
 says('400 invalid_field', 'a batch with a wrong key', 'POST', '/v1/spend/batch', '[]', key => 'a b');
 says('415 unsupported_media_type', 'a batch as a form', 'POST', '/v1/spend/batch', 'subject=user_b', type => $form);
@@ -556,6 +561,7 @@ do {
     like $cursor, qr/\A[A-Za-z0-9_-]+\z/, 'a cursor is URL-safe' if defined $cursor;
 } while defined $cursor;
 is_deeply \@paged, [ map { $_->{charge_id} } @charges ], 'the pages are the whole';
+is call('GET', "/v1/$_?cursor=&limit=1")->{body}, call('GET', "/v1/$_?limit=1")->{body}, "an empty cursor is none: $_" for qw(charges accounts);
 my $count = sub { return scalar @{ call('GET', "/v1/charges?$_[0]")->{json}{charges} // [] } };
 is $count->('account=user_a&model=m'), 1, 'by model';
 is $count->('account=user_a&route=%2Fapi%2F'), 1, 'by route';
@@ -616,6 +622,7 @@ unlike $answer->{body}, qr/^(?!# (?:HELP|TYPE) |\w+(?:\{[^}]*\})? -?[0-9.]+$)./m
 # The tracker as tracker.cgi: one request from the environment.
 sub cgi {
     my ($method, $path, $body, %more) = @_;
+    my $want = delete $more{want} // 0;
     my @files = map { $gate->path("tmp/cgi.$_") } qw(in out err);
     $gate->write_file('tmp/cgi.in', $body // '');
     my $pid = fork // die "fork: $!";
@@ -635,7 +642,7 @@ sub cgi {
         exec { $gate->path('bin/spendgate-tracker') } 'spendgate-tracker' or POSIX::_exit(127);
     }
     waitpid $pid, 0;
-    is $?, 0, "CGI $method $path: exit code" or diag $gate->read_file('tmp/cgi.err');
+    is $?, $want << 8, "CGI $method $path: exit code" or diag $gate->read_file('tmp/cgi.err');
     return FastCGI::parse($gate->read_file('tmp/cgi.out'));
 }
 $gate->write_file("tmp/cgi.$_", '') for qw(out err);
@@ -646,6 +653,10 @@ $answer = cgi('GET', '/v1/accounts/user_r');
 is $codec->decode($answer->{body})->{account}, 'user_r', 'CGI: an account';
 is cgi('GET', '/healthz')->{status}, 200, 'CGI: healthz';
 is cgi('GET', '/v1/spend')->{status}, 405, 'CGI: a refusal';
+$answer = cgi('POST', '/v1/spend', '{}', SPENDGATE_CONFIG => $gate->path('etc/nothing.conf'), want => 2);
+is "$answer->{status} $answer->{headers}{'retry-after'}", '503 1', 'CGI: without settings';
+is $codec->decode($answer->{body})->{error}, 'store_unavailable', 'CGI: without settings, in JSON';
+like $gate->read_file('tmp/cgi.err'), qr/nothing\.conf: No such file/, 'CGI: without settings, the log says why';
 
 # ---- when the store is gone ---------------------------------------------------------------------------
 
