@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # nginx: what its own habits could do to the gate. The verdicts themselves are in verdicts.t, bodies in backends.t.
+# store: sqlite (it is about the web servers)
 use strict;
 use warnings;
 use FindBin qw($Bin);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Proxied backends: identity and budget as request headers that no client can say, in any spelling; and CORS preflights.
+# store: sqlite (it is about the web servers)
 use strict;
 use warnings;
 use FindBin qw($Bin);

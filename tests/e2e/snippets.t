@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # The snippets for lighttpd go into the lighttpd.conf that Debian ships, beside its own snippets for PHP and proxies.
+# store: sqlite (it is about the web servers)
 use strict;
 use warnings;
 use FindBin qw($Bin);

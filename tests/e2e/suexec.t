@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # A host with suexec, which runs each CGI program as its customer and takes away most of its environment: the real one of the package
 # apache2-suexec-pristine, which takes programs below /var/www from nobody but the web server's user. Only root can set that up.
+# store: sqlite (it is about the web servers)
 use strict;
 use warnings;
 use FindBin qw($Bin);
