@@ -56,7 +56,7 @@ struct agentkey_row {
 /* Read one row. Whatever it holds, `out` says what can be understood. */
 void agentkey_row_read(const char *const texts[AGENTKEY_COLUMNS], struct agentkey_row *out);
 
-/* ---- the database (agentkey_source.c; only where the PostgreSQL store is built in) ----------- */
+/* ---- the database (agentkey_source.c) -------------------------------------------------------- */
 
 struct agentkey_source;
 
@@ -64,8 +64,9 @@ struct agentkey_source;
 bool agentkey_url_valid(const char *url);
 /*
  * Connect and begin to read, in one snapshot, in the order of the ids; `*count` is how many rows
- * will come. Nothing is written there. Errors: STATUS_UNAVAILABLE, STATUS_INVALID (no such table,
- * or another one), STATUS_NO_MEMORY; no message holds the user or the password.
+ * will come. Nothing is written there. Errors: STATUS_UNAVAILABLE (also of a program without
+ * libpq), STATUS_INVALID (no such table, or another one), STATUS_NO_MEMORY; no message holds the
+ * user or the password.
  */
 enum status agentkey_source_open(const char *url, struct agentkey_source **out, int64_t *count,
                                  struct error *err) MUST_CHECK;

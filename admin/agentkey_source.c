@@ -3,13 +3,23 @@
  * another database than the store, asked once, and nothing of the store's sessions fits it. */
 #include "admin/agentkey.h"
 
+#ifdef HAVE_POSTGRES
 #include <libpq-fe.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/buf.h"
 
 #include "common/banned.h"
+
+bool
+agentkey_url_valid(const char *url)
+{
+    return strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0;
+}
+
+#ifdef HAVE_POSTGRES
 
 #define SQL_SIZE 2048
 #define PLACE_SIZE 256
@@ -40,12 +50,6 @@ static const struct {
     [AGENTKEY_REVOKED] = { "revoked_at", "(revoked_at IS NOT NULL)::int::text", false },
     [AGENTKEY_CREATED] = { "created_at", TIME_OF("created_at"), false },
 };
-
-bool
-agentkey_url_valid(const char *url)
-{
-    return strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0;
-}
 
 /* One line of what the server or libpq said. */
 static void
@@ -259,3 +263,35 @@ agentkey_source_close(struct agentkey_source *s)
     PQfinish(s->conn);
     free(s);
 }
+
+#else
+
+enum status
+agentkey_source_open(const char *url, struct agentkey_source **out, int64_t *count,
+                     struct error *err)
+{
+    (void)url;
+    *out = NULL;
+    *count = 0;
+    return error_set(err, STATUS_UNAVAILABLE,
+                     "this spendgate was built without PostgreSQL, which agentkey keeps its keys "
+                     "in: configure it with libpq");
+}
+
+enum status
+agentkey_source_next(struct agentkey_source *source, struct agentkey_row *out, bool *more,
+                     struct error *err)
+{
+    (void)source;
+    (void)out;
+    *more = false;
+    return error_set(err, STATUS_INTERNAL, "there is no such database");
+}
+
+void
+agentkey_source_close(struct agentkey_source *source)
+{
+    (void)source;
+}
+
+#endif

@@ -588,8 +588,6 @@ print_summary(const struct import *im)
 
 /* ---- the command ---------------------------------------------------------------------------- */
 
-#ifdef HAVE_POSTGRES
-
 /* A password that stands in the URL was readable in the list of processes for as long as this. */
 static void
 hide(char *url)
@@ -654,15 +652,3 @@ run_import_agentkey(struct admin *admin)
     free(im);
     return code;
 }
-
-#else
-
-int
-run_import_agentkey(struct admin *admin)
-{
-    (void)admin;
-    return command_fail("this spendgate was built without PostgreSQL, which agentkey keeps its "
-                        "keys in: build it with libpq");
-}
-
-#endif
