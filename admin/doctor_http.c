@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "common/buf.h"
+#include "common/clerk_http.h"
 #include "common/clock.h"
 #include "common/crypto.h"
 
@@ -24,19 +25,6 @@ struct http_client {
 };
 
 /* ---- URLs ----------------------------------------------------------------------------------- */
-
-static bool
-is_loopback(const char *host)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-
-    if (strcasecmp(host, "localhost") == 0)
-        return true;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return ntohl(v4.s_addr) >> 24 == 127;
-    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
 
 static bool
 is_literal(const char *host)
@@ -94,7 +82,7 @@ read_parts(CURLU *parsed, struct http_place *out, struct error *err)
     }
     if (buf_failed(&origin) || !text_copy(out->host, sizeof(out->host), host))
         return error_set(err, STATUS_INVALID, "has a part that cannot be read or is too long");
-    out->loopback = is_loopback(out->host);
+    out->loopback = host_is_loopback(out->host);
     out->literal = is_literal(out->host);
     return STATUS_OK;
 }

@@ -39,8 +39,8 @@ struct clerk_http {
 /* ---- the URL ------------------------------------------------------------------------------------
  */
 
-static bool
-is_loopback(const char *host)
+bool
+host_is_loopback(const char *host)
 {
     struct in_addr v4;
     struct in6_addr v6;
@@ -70,9 +70,9 @@ clerk_url_allowed(const char *url, bool *loopback)
         goto out;         /* the secret key is what identifies us */
     if (host[0] == '[') { /* an IPv6 address stands in brackets */
         host[strlen(host) - 1] = '\0';
-        *loopback = is_loopback(host + 1);
+        *loopback = host_is_loopback(host + 1);
     } else {
-        *loopback = is_loopback(host);
+        *loopback = host_is_loopback(host);
     }
     allowed = strcmp(scheme, "https") == 0 || (*loopback && strcmp(scheme, "http") == 0);
 out:

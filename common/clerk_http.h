@@ -71,6 +71,9 @@ struct clerk_call {
 enum status clerk_http_call(struct clerk_http *http, const struct clerk_call *call,
                             struct clerk_answer *out, struct error *err) MUST_CHECK;
 
+/* An address of this machine only: localhost, 127.0.0.0/8 or ::1, the last without brackets. A name
+ * is not looked up. */
+bool host_is_loopback(const char *host);
 /* Whether the URL may be used: https, or http to a loopback address (`*loopback`). Public for its
  * test. */
 bool clerk_url_allowed(const char *url, bool *loopback);
