@@ -193,7 +193,9 @@ connect_now(struct postgres_store *s, struct error *err)
     return STATUS_OK;
 }
 
-/* 0: no schema of ours. Reads the clock on the way. */
+/* 0: no schema of ours. Reads the clock on the way, twice: a new connection's first statements take
+ * milliseconds, and the reading lies anywhere in them. The second one is made as soon as it
+ * arrives, so that two processes do not order by milliseconds what came one after the other. */
 static enum status
 schema_version(struct postgres_store *s, int64_t *version, struct error *err)
 {
@@ -212,12 +214,20 @@ schema_version(struct postgres_store *s, int64_t *version, struct error *err)
         pg_note_clock(s, pg_get_int(clock, 0, 0));
         found = pg_get_int(there, 0, 0) != 0;
     }
-    if (status == STATUS_OK && found)
+    if (status != STATUS_OK || !found)
+        goto out;
+    PQclear(clock);
+    clock = NULL;
+    status = pg_queue(s, PG_CLOCK, NULL, &clock, err);
+    if (status == STATUS_OK)
         status = pg_queue(s, PG_SCHEMA, NULL, &newest, err);
-    if (status == STATUS_OK && found)
+    if (status == STATUS_OK)
         status = pg_exchange(s, PG_ANSWER_MS, err);
-    if (status == STATUS_OK && found)
+    if (status == STATUS_OK) {
+        pg_note_clock(s, pg_get_int(clock, 0, 0));
         *version = pg_get_int(newest, 0, 0);
+    }
+out:
     PQclear(there);
     PQclear(clock);
     PQclear(newest);

@@ -150,6 +150,16 @@ my %bodies = map { $_->{body} => 1 } @replies;
 is scalar(keys %bodies), 1, 'with the same bytes';
 is $two->budget($one->subject('eve'), 'month')->{spent_usd}, '0.25', 'I4: and it counts once';
 
+# ---- newest first ------------------------------------------------------------------------------------
+
+# One after the other, to twelve processes of two hosts. Each has its own reading of the database's clock.
+my @posted = map { ($hosts[ $_ % 2 ]->spend(subject => $one->subject('eve'), cost_usd => '0'))[1]{charge_id} } 1 .. 60;
+my $charges = ($two->tracker('GET', '/v1/charges?limit=60'))[1]{charges};
+is_deeply [ map { $_->{charge_id} } @$charges ], [ reverse @posted ], 'charges of two hosts: newest first';
+my @second = map { $_->{created_at} =~ /(\d\d):([\d.]+)Z/ ? 60 * $1 + $2 : () } @$charges;
+is scalar(grep { my $back = $second[$_] - $second[ $_ - 1 ]; $back > 0.05 && $back < 60 } 1 .. $#second), 0,
+    'and their times agree, but for what the clocks are apart' or diag "@second";
+
 my ($code, $out, $err) = $two->cli('verify');
 is $code, 0, 'spendgate verify' or diag $out, $err;
 for my $host (@hosts) {
