@@ -7,6 +7,8 @@
 
 #include "common/banned.h"
 
+#define TIME_TEXT_MAX 64 /* RFC 3339 with more decimals than anybody has */
+
 static void
 refuse(struct refusal *refusal, const char *name, const char *problem)
 {
@@ -184,13 +186,28 @@ fields_money_required(const struct fields *fields, const char *name, struct refu
     return fields_money(fields, name, refusal);
 }
 
+/* In a form and a query a "+" that was not escaped is a space: before an offset it was a "+". */
+static bool
+form_time(const char *text, int64_t *time_us)
+{
+    char copy[TIME_TEXT_MAX];
+    size_t length = strlen(text);
+
+    if (!text_copy(copy, sizeof(copy), text))
+        return false;
+    if (length > strlen("+01:00") && copy[length - strlen("+01:00")] == ' ')
+        copy[length - strlen("+01:00")] = '+';
+    return text_to_time_us(copy, time_us);
+}
+
 int64_t
 fields_time(const struct fields *fields, const char *name, struct refusal *refusal)
 {
     const char *text = fields_text(fields, name, refusal);
+    bool form = json_field(fields, name) == NULL;
     int64_t time_us = 0;
 
-    if (text != NULL && !text_to_time_us(text, &time_us))
+    if (text != NULL && !(form ? form_time(text, &time_us) : text_to_time_us(text, &time_us)))
         refuse(refusal, name, "has to be an RFC 3339 time such as 2026-11-21T06:12:05Z");
     return time_us;
 }

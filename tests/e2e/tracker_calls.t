@@ -99,7 +99,7 @@ is $answer->{headers}{'cache-control'},  'no-store',               'no-store';
 is $answer->{headers}{'content-length'}, length $answer->{body},   'Content-Length';
 like $answer->{raw}, qr/\AStatus: 200/, 'Status comes first';
 $answer = says('200', 'readyz', 'GET', '/readyz', undef, token => undef);
-is_deeply $answer->{json}, { status => 'ready', store => 'ok', clock => 'ok' }, 'readyz: body';
+is_deeply $answer->{json}, { status => 'ready', store => 'ok', clerk => 'unknown', clock => 'ok' }, 'readyz: body';
 $answer = call('HEAD', '/healthz', undef, token => undef);
 is "$answer->{status} $answer->{body}", '200 ', 'HEAD has no body';
 is $answer->{headers}{'content-length'}, length '{"status":"ok"}', 'HEAD: the length of the body of GET';
@@ -569,13 +569,14 @@ is $count->('key=ak_1'), 2, 'by key';
 is $count->('account=key%3Aak_1'), 2, 'the account of a key counts all of its charges';
 is $count->('model=none'), 0, 'of a model that nobody used';
 is $count->('account=user_a&from=2020-01-01T00:00:00Z&to=2099-01-01T00:00:00%2B01:00'), 6, 'from and to';
+is $count->('account=user_a&from=2020-01-01T00:00:00+01:00'), 6, 'a + that nobody escaped';
 is $count->('account=user_a&to=2020-01-01T00:00:00Z'), 0, 'to';
 is $count->('account=user_a&from=2099-01-01T00:00:00Z'), 0, 'from';
 is $count->('limit=1000'), 1000, 'the largest page';
 ok defined call('GET', '/v1/charges?limit=1000')->{json}{next_cursor}, 'and there are more';
 says('404 unknown_account', "charges of $_", 'GET', "/v1/charges?account=$_") for 'user_nobody', 'a%20b';
 says('400 invalid_field', "charges?$_", 'GET', "/v1/charges?$_")
-    for 'limit=0', 'limit=1001', 'limit=1.5', 'from=yesterday', 'to=1', 'cursor=x', "cursor=$hold", 'subject=user_a', 'model=a&model=b', 'model=%ff';
+    for 'limit=0', 'limit=1001', 'limit=1.5', 'from=yesterday', 'from=2020-01-01T00:00:00%2001:0', 'from=2020-01-01%2000:00Z', 'to=1', 'cursor=x', "cursor=$hold", 'subject=user_a', 'model=a&model=b', 'model=%ff';
 says('400 invalid_field', 'a query that is too long', 'GET', '/v1/charges?model=' . 'x' x 9000);
 
 account('user_r', none => '5');
