@@ -10,6 +10,43 @@
 
 #include "common/banned.h"
 
+#define STRANGER 1 /* behind the account that is looked at alone */
+
+/* Give the lines of an account that was loaded alone what the plan last seen gives it: in the
+ * places of a chain where it does not stand there is a stranger, whose lines are dropped. What a
+ * subject's requests count on for the want of an organization is its own. */
+static enum status
+prepare_alone(struct store *s, int64_t now_us, struct error *err)
+{
+    struct ledger *ledger = &s->ledger;
+    const struct account *account = &ledger->accounts[0];
+    enum account_kind kind = account_kind_of(account->name);
+    bool shared = kind == ACCOUNT_KEY || kind == ACCOUNT_GROUP || kind == ACCOUNT_ALL;
+    char organization[ACCOUNT_NAME_SIZE] = "";
+    enum status status = STATUS_OK;
+
+    if (!shared)
+        status =
+            s->ops->last_seen(s->backend, CHAIN_ORGANIZATION, "", account->name, organization, err);
+    memset(&ledger->accounts[STRANGER], 0, sizeof(ledger->accounts[STRANGER]));
+    ledger->key = kind == ACCOUNT_KEY ? 0 : STRANGER;
+    ledger->subject =
+        shared || (kind == ACCOUNT_ORGANIZATION && strcmp(organization, account->name) != 0)
+            ? STRANGER
+            : 0;
+    ledger->organization = kind == ACCOUNT_ORGANIZATION        ? 0
+                           : shared || organization[0] != '\0' ? STRANGER
+                                                               : -1;
+    if (status == STATUS_OK)
+        status = lines_prepare(s, ledger, policy_plan_named(s->policy, account->plan), now_us,
+                               now_us, err);
+    lines_drop_others(ledger, 0);
+    ledger->key = kind == ACCOUNT_KEY ? 0 : -1;
+    ledger->subject = shared ? -1 : 0;
+    ledger->organization = kind == ACCOUNT_ORGANIZATION ? 0 : -1;
+    return status;
+}
+
 /* Load one account alone into the ledger, judged by the plan last seen; `lock` for an edit.
  * `*found` false: there is none. */
 static enum status
@@ -17,13 +54,9 @@ load_account(struct store *s, const char *name, bool lock, int64_t now_us, bool 
              struct error *err)
 {
     struct ledger *ledger = &s->ledger;
-    enum account_kind kind = account_kind_of(name);
     enum status status;
 
     memset(ledger, 0, sizeof(*ledger));
-    ledger->key = kind == ACCOUNT_KEY ? 0 : -1;
-    ledger->organization = kind == ACCOUNT_ORGANIZATION ? 0 : -1;
-    ledger->subject = kind == ACCOUNT_KEY || kind == ACCOUNT_GROUP || kind == ACCOUNT_ALL ? -1 : 0;
     *found = false;
     if (!account_name_valid(name))
         return STATUS_OK;
@@ -34,10 +67,7 @@ load_account(struct store *s, const char *name, bool lock, int64_t now_us, bool 
     *found = true;
     ledger->account_count = 1;
     status = s->ops->load_lines(s->backend, ledger, 0, now_us, now_us, err);
-    if (status != STATUS_OK)
-        return status;
-    return lines_prepare(s, ledger, policy_plan_named(s->policy, ledger->accounts[0].plan), now_us,
-                         now_us, err);
+    return status == STATUS_OK ? prepare_alone(s, now_us, err) : status;
 }
 
 /* Journal the holds whose time is over, if there are any. */
@@ -83,7 +113,6 @@ account_load_once(struct store *s, const char *name, int64_t now_us, struct ledg
         status = s->ops->commit(s->backend, false, err);
     if (status != STATUS_OK)
         return store_give_up(s, status);
-    lines_drop_foreign(s, &s->ledger);
     *out = s->ledger;
     return STATUS_OK;
 }
@@ -254,10 +283,8 @@ edit_end(struct store *s, struct result *out, enum status status, struct error *
     }
     if (status == STATUS_OK)
         status = s->ops->commit(s->backend, true, err);
-    if (status == STATUS_OK) {
-        lines_drop_foreign(s, &s->ledger);
+    if (status == STATUS_OK)
         return STATUS_OK;
-    }
     memset(out, 0, sizeof(*out));
     return store_give_up(s, status);
 }
@@ -353,14 +380,6 @@ line_of_kind(struct store *s, enum period_kind kind, int64_t now_us, struct erro
     return line_fill_missing_period(s, ledger, line, now_us, now_us, err);
 }
 
-/* The rules of the lines again, after a hand-set value changed. */
-static enum status
-rebind(struct store *s, int64_t now_us, struct error *err)
-{
-    return lines_prepare(s, &s->ledger, policy_plan_named(s->policy, s->ledger.accounts[0].plan),
-                         now_us, now_us, err);
-}
-
 static enum status
 set_hand_limit(struct store *s, struct edit *e, enum period_kind kind, int64_t limit_nanos,
                const enum enforce *enforce, struct error *err)
@@ -387,7 +406,7 @@ set_hand_limit(struct store *s, struct edit *e, enum period_kind kind, int64_t l
         if (status == STATUS_OK)
             status = edit_journal(s, e, line->id, err);
     }
-    return status == STATUS_OK ? rebind(s, e->now_us, err) : status;
+    return status == STATUS_OK ? prepare_alone(s, e->now_us, err) : status;
 }
 
 static enum status
@@ -444,7 +463,7 @@ clear_hand_limit(struct store *s, struct edit *e, enum period_kind kind, struct 
         if (status == STATUS_OK)
             status = edit_journal(s, e, line->id, err);
     }
-    return status == STATUS_OK ? rebind(s, e->now_us, err) : status;
+    return status == STATUS_OK ? prepare_alone(s, e->now_us, err) : status;
 }
 
 static enum status

@@ -100,10 +100,8 @@ enum status lines_prepare(struct store *s, struct ledger *ledger, const struct p
 bool lines_any_unborn(const struct ledger *ledger);
 /* A budget of the plan that never counted anything is not one of the account's lines. */
 void lines_drop_unborn(struct ledger *ledger);
-/* For a look at one account: what its plan will count on it at the next request is shown before it
- * is there. A budget of another account of the chain is not: seen alone, an account takes the place
- * of those that are missing. */
-void lines_drop_foreign(const struct store *s, struct ledger *ledger);
+/* Keep the lines of one account: its index in the ledger. */
+void lines_drop_others(struct ledger *ledger, int account);
 /* Everything a change marked in the ledger. Lines first: an event names its line's number. */
 enum status lines_write(struct store *s, struct ledger *ledger, int64_t hold_number, int64_t now_us,
                         struct error *err) MUST_CHECK;

@@ -162,22 +162,13 @@ lines_drop_unborn(struct ledger *ledger)
 }
 
 void
-lines_drop_foreign(const struct store *s, struct ledger *ledger)
+lines_drop_others(struct ledger *ledger, int account)
 {
-    const struct account *account = &ledger->accounts[0];
-    const struct plan *plan = policy_plan_named(s->policy, account->plan);
-    enum account_kind kind = account_kind_of(account->name);
-    enum budget_per per = kind == ACCOUNT_KEY            ? PER_KEY
-                          : kind == ACCOUNT_ORGANIZATION ? PER_ORG
-                                                         : PER_SUBJECT;
     size_t kept = 0;
 
     for (size_t i = 0; i < ledger->line_count; i++) {
-        const struct budget_line *line = &ledger->lines[i];
-
-        if (line->id != 0 ||
-            (plan != NULL && line->plan_index >= 0 && plan->budgets[line->plan_index].per == per))
-            ledger->lines[kept++] = *line;
+        if (ledger->lines[i].account == account)
+            ledger->lines[kept++] = ledger->lines[i];
     }
     ledger->line_count = kept;
 }

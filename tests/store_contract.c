@@ -377,11 +377,12 @@ test_a_budget_of_the_last_plan_is_shown_before_it_counts(void)
 {
     struct fixture *f = setup();
     struct plan *day = add_plan(f, "day", 0);
+    struct chain_names names = names_of("ak_1", "user_1", "org_1");
     const struct actor actor = { "operator", NULL };
 
     add_budget(day, PERIOD_DAY, 7 * CENT);
     add_budget(day, PERIOD_YEAR, USD)->per = PER_ORG;
-    CHECK_TRUE("allow", admit(f, "user_1", NOON));
+    CHECK_TRUE("allow", admit_names(f, &names, &f->plans[0], NOON));
     CHECK_STATUS(STATUS_OK,
                  store_account_change(f->store, "user_1", ACCOUNT_PLAN, 0, "day", &actor, NOON,
                                       &f->result, &f->err),
@@ -910,6 +911,16 @@ test_a_boost_ends_by_itself_and_a_top_up_with_its_period(void)
     teardown(f);
 }
 
+static enum outcome
+credit_outcome(struct fixture *f, const struct credit_request *request)
+{
+    CHECK_STATUS(STATUS_OK,
+                 store_credit(f->store, request, &actor, NULL, &writer, NOON, &f->result, &f->reply,
+                              &f->err),
+                 &f->err);
+    return f->result.outcome;
+}
+
 static void
 test_a_credit_names_its_budget_where_there_are_several(void)
 {
@@ -917,25 +928,47 @@ test_a_credit_names_its_budget_where_there_are_several(void)
     struct credit_request request = { .account = "user_1", .amount_nanos = USD };
 
     add_budget(&f->plans[0], PERIOD_DAY, USD);
-    CHECK_STATUS(STATUS_OK,
-                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
-                              &f->reply, &f->err),
-                 &f->err);
-    CHECK_INT("unknown", OUTCOME_UNKNOWN_ACCOUNT, f->result.outcome);
+    CHECK_INT("unknown", OUTCOME_UNKNOWN_ACCOUNT, credit_outcome(f, &request));
     CHECK_TRUE("first", admit(f, "user_1", NOON));
-    CHECK_STATUS(STATUS_OK,
-                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
-                              &f->reply, &f->err),
-                 &f->err);
-    CHECK_INT("which", OUTCOME_UNKNOWN_BUDGET, f->result.outcome);
+    CHECK_INT("which", OUTCOME_UNKNOWN_BUDGET, credit_outcome(f, &request));
     request.period = PERIOD_DAY;
-    CHECK_STATUS(STATUS_OK,
-                 store_credit(f->store, &request, &actor, NULL, &writer, NOON, &f->result,
-                              &f->reply, &f->err),
-                 &f->err);
-    CHECK_INT("day", OUTCOME_DONE, f->result.outcome);
+    CHECK_INT("day", OUTCOME_DONE, credit_outcome(f, &request));
     CHECK_INT("day", USD, line_of(f, "user_1", PERIOD_DAY, NOON).credit_nanos);
     CHECK_INT("month", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).credit_nanos);
+    teardown(f);
+}
+
+/* Its plan's budgets of other accounts of the chain are none of its own: neither in a look nor
+ * where a credit or a limit by hand looks for its budget. */
+static void
+test_an_account_alone_has_its_own_budgets_only(void)
+{
+    struct fixture *f = setup();
+    struct chain_names member = names_of("ak_1", "user_1", "org_1");
+    struct chain_names alone = names_of("ak_2", "user_2", "");
+    struct chain_names itself = names_of("ak_3", "org_2", "org_2");
+    struct credit_request credit = { .account = "user_1", .amount_nanos = CENT };
+
+    add_budget(&f->plans[0], PERIOD_MONTH, 2 * USD)->per = PER_ORG;
+    add_budget(&f->plans[0], PERIOD_DAY, 3 * USD)->per = PER_ORG;
+    CHECK_TRUE("a member", admit_names(f, &member, &f->plans[0], NOON));
+    CHECK_TRUE("without an organization", admit_names(f, &alone, &f->plans[0], NOON));
+    CHECK_TRUE("an organization itself", admit_names(f, &itself, &f->plans[0], NOON));
+    CHECK_INT("its own", 2 * USD, line_of(f, "org_1", PERIOD_MONTH, NOON).base_limit_nanos);
+    CHECK_INT("both", USD, line_of(f, "user_2", PERIOD_MONTH, NOON).base_limit_nanos);
+    CHECK_INT("both", USD, line_of(f, "org_2", PERIOD_MONTH, NOON).base_limit_nanos);
+    CHECK_INT("the member's only one", OUTCOME_DONE, credit_outcome(f, &credit));
+    CHECK_INT("the month", CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).credit_nanos);
+    credit.period = PERIOD_DAY;
+    CHECK_INT("not his", OUTCOME_UNKNOWN_BUDGET, credit_outcome(f, &credit));
+    CHECK_INT("by hand", OUTCOME_DONE, set_budget(f, "user_1", PERIOD_DAY, USD));
+    CHECK_INT("is his", OUTCOME_DONE, credit_outcome(f, &credit));
+    credit.account = "user_2";
+    CHECK_INT("counts for the want of one", OUTCOME_DONE, credit_outcome(f, &credit));
+    credit.period = 0;
+    CHECK_INT("so there are two", OUTCOME_UNKNOWN_BUDGET, credit_outcome(f, &credit));
+    credit.account = "key:ak_1";
+    CHECK_INT("a key has none", OUTCOME_UNKNOWN_BUDGET, credit_outcome(f, &credit));
     teardown(f);
 }
 
@@ -3085,6 +3118,7 @@ main(void)
         CHECK_TEST(test_a_hand_set_limit_wins_until_it_is_cleared),
         CHECK_TEST(test_a_boost_ends_by_itself_and_a_top_up_with_its_period),
         CHECK_TEST(test_a_credit_names_its_budget_where_there_are_several),
+        CHECK_TEST(test_an_account_alone_has_its_own_budgets_only),
         CHECK_TEST(test_a_credit_that_is_over_or_too_large_is_refused),
         CHECK_TEST(test_a_credit_may_end_before_its_period),
         CHECK_TEST(test_an_overrun_is_carried_into_the_next_period),
