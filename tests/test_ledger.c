@@ -973,10 +973,12 @@ test_a_repeated_call_counts_nothing_again_while_its_hold_lives(void)
     plan.concurrency = 1;
     line_add(SUBJECT, PERIOD_DAY, 100);
     line_add(ALL, PERIOD_DAY, 59)->enforce = ENFORCE_WARN;
-    ledger.rate_count = 1;
+    ledger.rate_count = 2;
     ledger.rates[0] =
         (struct rate_row){ .account = SUBJECT,
                            .rate = { .count = 1, .per_us = MINUTE, .burst = 1, .text = "1/1m" } };
+    ledger.rates[1] = (struct rate_row){ .account = KEY, /* with room for more */
+                                         .rate = { .count = 1, .per_us = MINUTE, .burst = 9 } };
     ledger_admit(&ledger, &event, NOW, &verdict);
     CHECK_TRUE("first", verdict.allow);
     hold = verdict.hold;
@@ -1047,6 +1049,7 @@ test_a_charge_larger_than_hold_and_budget_is_recorded_in_full(void)
     fresh();
     line_add(SUBJECT, PERIOD_DAY, 100);
     line_add(ALL, PERIOD_DAY, 90);
+    line_add(ALL, PERIOD_YEAR, 240);
     line_add(ALL, PERIOD_HOUR, 10)->enforce = ENFORCE_WARN;
     line_add(ALL, PERIOD_MONTH, -1);
     hold = hold_placed(10);

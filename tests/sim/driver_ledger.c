@@ -400,6 +400,7 @@ verdict_tell(const struct ledger *ledger, const struct verdict *v, struct answer
     }
     if (v->allow)
         out->remaining = v->remaining_nanos;
+    out->warned = warnings_count(v->warn);
     if (v->hold_placed) {
         out->hold_op = (int)v->hold.id - 1; /* a new one has none yet */
         out->hold_nanos = v->hold.amount_nanos;
@@ -426,6 +427,26 @@ rates_load(struct tables *t, struct ledger *ledger, int plan)
     }
 }
 
+/* What a store adds: the plan last seen on key and organization too, and on whatever is seen for
+ * the first time, also when it is refused; then also the subject's end. */
+static void
+greet(struct ledger *ledger, const struct plan *plan, bool allow, int64_t now_us)
+{
+    struct account *subject = &ledger->accounts[ledger->subject];
+    const int places[] = { ledger->key, ledger->subject, ledger->organization };
+
+    if (!allow && subject->id == 0 && plan->expires_in_us > 0)
+        subject->expires_us = now_us + plan->expires_in_us;
+    for (int i = 0; i < 3; i++) {
+        struct account *account = places[i] >= 0 ? &ledger->accounts[places[i]] : NULL;
+
+        if (account == NULL || (allow ? account == subject : account->id != 0))
+            continue; /* the subject's is the ledger's to note */
+        snprintf(account->plan, sizeof(account->plan), "%s", plan->name);
+        account->changed = true;
+    }
+}
+
 static void
 run_admit(struct tables *t, const struct op *op, int root, int64_t now_us, bool lose,
           struct answer *out)
@@ -448,8 +469,13 @@ run_admit(struct tables *t, const struct op *op, int root, int64_t now_us, bool 
     verdict_tell(ledger, &verdict, out);
     if (verdict.hold_placed && verdict.hold.id == 0)
         out->hold_op = op->number;
-    if (!verdict.allow || lose)
+    if (lose)
         return;
+    greet(ledger, &t->world->plans[op->plan], verdict.allow, now_us);
+    if (!verdict.allow) { /* the accounts and lines of a first sight stay, as in a store */
+        write_back(t);
+        return;
+    }
     counted = event.repeated && (event.earlier == NULL || verdict.hold.id != 0);
     if (verdict.hold_placed && verdict.hold.id == 0) {
         t->live[t->live_count++] = op->number;
@@ -639,14 +665,22 @@ run_budget(struct tables *t, const struct op *op, int64_t now_us, bool lose, str
     struct line_row *row = &t->lines[op->account][kind];
     struct period period = period_at(kind, now_us);
 
+    bool limited = row->hand_limited ||
+                   world_plan_limits(t->world, plan_named(t->world, t->accounts[op->account].plan),
+                                     op->account, kind);
+
     out->word = WORD_UNKNOWN;
-    if (t->accounts[op->account].id == 0 || (op->kind != OP_BUDGET_SET && !row->exists))
+    if (t->accounts[op->account].id == 0 || (op->kind == OP_CREDIT && !limited) ||
+        (op->kind == OP_BUDGET_CLEAR && !row->exists))
         return;
     out->word = WORD_DONE;
     if (lose)
         return;
     if (op->kind == OP_CREDIT || !row->exists)
         period_touch(t, op->account, row, period);
+    if (!row->exists)
+        row->created_us = now_us;
+    row->exists = true;
     if (op->kind == OP_CREDIT) {
         t->credits[t->credit_count++] =
             (struct credit_entry){ op->account, kind, op->amount_nanos,
@@ -654,9 +688,6 @@ run_budget(struct tables *t, const struct op *op, int64_t now_us, bool lose, str
                                    op->until_us > 0 ? now_us + op->until_us : period.end_us };
         return;
     }
-    if (!row->exists)
-        row->created_us = now_us;
-    row->exists = true;
     row->hand_limited = op->kind == OP_BUDGET_SET;
     row->hand_limit = op->amount_nanos;
     if (op->kind == OP_BUDGET_CLEAR || op->enforce >= 0)

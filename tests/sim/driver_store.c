@@ -138,6 +138,7 @@ verdict_tell(struct shop *shop, const struct verdict *v, int number, struct answ
     }
     if (v->allow)
         out->remaining = v->remaining_nanos;
+    out->warned = warnings_count(v->warn);
     if (v->hold_placed) {
         int *op = &shop->op_of_hold[v->hold.id];
 
@@ -462,7 +463,7 @@ store_driver_restart(void *state, int64_t now_us, char *problem, size_t problem_
 
 const struct driver sim_driver_store = {
     .name = "store",
-    .creates_on_refusal = true,
+    .is_store = true,
     .open = store_driver_open,
     .close = store_driver_close,
     .run = store_driver_run,

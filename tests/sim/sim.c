@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The simulator: schedules at random, from a seed, through the real ledger (or, with --store, the
- * real SQLite store) and through the model, compared after every step. A schedule that fails is
+ * real SQLite store) and through the model, compared after every step: each answer with what is
+ * expected (expect.c), each counter with the sum of its rows (model.c). A schedule that fails is
  * printed with its seed, shortened as far as it still fails.
  *
  *   sim [--store] [--seeds N] [--from SEED] [--events N] [--jobs N]
  */
-#include "tests/sim/model.h"
+#include "tests/sim/expect.h"
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
@@ -246,7 +247,7 @@ schedule_make(struct schedule *s, uint64_t seed, int events)
 struct run {
     const struct driver *driver;
     struct world world;
-    struct model *model;
+    struct expect *expect;
     void *state;
     int64_t now_us;
     char problem[PROBLEM_SIZE];
@@ -273,6 +274,7 @@ answers_equal(struct run *r, const struct answer *want, const struct answer *got
            fail_int(r, "held", want->held, got->held) &&
            fail_int(r, "has budget", want->has_budget, got->has_budget) &&
            fail_int(r, "remaining", want->remaining, got->remaining) &&
+           fail_int(r, "warned", want->warned, got->warned) &&
            fail_int(r, "retry after", want->retry_after_us, got->retry_after_us) &&
            fail_int(r, "expired", want->expired_us, got->expired_us) &&
            fail_int(r, "hold of operation", want->hold_op, got->hold_op) &&
@@ -297,27 +299,29 @@ account_check(struct run *r, int account, const char *event)
     int count = r->driver->counters(r->state, account, r->now_us, counters, &live);
 
     snprintf(what, sizeof(what), "%s there%s", sim_accounts[account], event);
-    if (!fail_int(r, what, model_account_exists(r->model, account), count >= 0))
+    if (!fail_int(r, what, r->expect->accounts[account].exists, count >= 0))
         return false;
     for (int i = 0; i < count; i++) {
         const struct counter *c = &counters[i];
-        int64_t start_us, spent, held;
+        struct line want;
 
-        model_counter(r->model, account, c->kind, r->now_us, &start_us, &spent, &held);
+        model_counter(&r->expect->model, account, c->kind, r->now_us, &want);
         snprintf(what, sizeof(what), "I7: %s %s spent%s", sim_accounts[account],
                  period_kind_name(c->kind), event);
-        if (!fail_int(r, what, spent, c->spent))
+        if (!fail_int(r, what, want.spent, c->spent))
             return false;
         snprintf(what, sizeof(what), "I7: %s %s held%s", sim_accounts[account],
                  period_kind_name(c->kind), event);
-        if (!fail_int(r, what, held, c->held) || !fail_int(r, "start", start_us, c->start_us))
+        if (!fail_int(r, what, want.held, c->held) ||
+            !fail_int(r, "start", want.start_us, c->start_us))
             return false;
         if (c->spent < 0 || c->held < 0)
             return fail_int(r, "I8: a counter below zero", 0, -1);
     }
     snprintf(what, sizeof(what), "I7: %s live holds%s", sim_accounts[account], event);
     return (account >= USER_A && account <= MACHINE)
-               ? fail_int(r, what, model_live_holds(r->model, account), count < 0 ? 0 : live)
+               ? fail_int(r, what, model_live_holds(&r->expect->model, account),
+                          count < 0 ? 0 : live)
                : true;
 }
 
@@ -332,27 +336,34 @@ chain_check(struct run *r, const struct op *op, const char *event)
     }
     if (op->kind == OP_ADMIT || op->kind == OP_AGAIN)
         hold = op->number;
-    if (model_hold_state(r->model, hold) < 0)
-        return true;
-    return fail_int(r, "I5: state of the hold", model_hold_state(r->model, hold),
+    return !r->expect->model.holds[hold].placed ||
+           fail_int(r, "I5: state of the hold", r->expect->model.holds[hold].state,
                     r->driver->hold_state(r->state, hold));
 }
 
 static bool
 invariants_check(struct run *r, const struct op *op, bool polite, const struct answer *got)
 {
-    int64_t spent_over, held_over;
+    struct caller who = { op->credential, op->plan, r->now_us };
+    struct line lines[LINES_MAX];
+    bool placed = got->allow && got->hold_op == op->number && got->hold_nanos > 0;
+    bool bare = got->allow && got->hold_op == NOBODY && op->kind == OP_ADMIT;
+    int count = placed || bare || polite ? model_lines(&r->expect->model, &who, lines) : 0;
 
-    if (op->kind != OP_ADMIT && op->kind != OP_AGAIN && !polite)
-        return true;
-    model_overrun(r->model, op->credential, op->plan, r->now_us, &spent_over, &held_over);
-    if (got->allow && got->hold_op == op->number && got->hold_nanos > 0 &&
-        !fail_int(r, "I1: spent and held above a hard limit", 0, held_over))
-        return false;
-    if (got->allow && got->has_budget && got->hold_op == NOBODY && op->kind == OP_ADMIT &&
-        got->remaining == 0)
-        return fail_int(r, "I1: allowed without a hold and nothing left", 1, 0);
-    return !polite || fail_int(r, "I2: spent above a hard limit", 0, spent_over);
+    for (int i = 0; i < count; i++) {
+        const struct line *line = &lines[i];
+
+        if (line->enforce != ENFORCE_HARD)
+            continue;
+        if (placed && line->spent + line->held > line->limit)
+            return fail_int(r, "I1: spent and held above a hard limit", line->limit,
+                            line->spent + line->held);
+        if (bare && line->left == 0)
+            return fail_int(r, "I1: allowed without a hold and nothing left", 1, 0);
+        if (polite && line->spent > line->limit)
+            return fail_int(r, "I2: spent above a hard limit", line->limit, line->spent);
+    }
+    return true;
 }
 
 static void
@@ -366,7 +377,7 @@ plan_edit(struct world *world, const struct op *op)
         b->overage = (enum overage)op->overage;
 }
 
-/* The driver's word, the model's word, and whether they agree. */
+/* The driver's word, the word that is expected, and whether they agree. */
 static bool
 both(struct run *r, const struct op *op, bool again, bool after_crash, const struct answer *before,
      struct answer *got)
@@ -380,8 +391,7 @@ both(struct run *r, const struct op *op, bool again, bool after_crash, const str
         got->overruns += before->overruns;
         got->expired_holds += before->expired_holds;
     }
-    if (!model_run(r->model, op, r->now_us, again, got, &want))
-        return true;
+    expect_run(r->expect, op, r->now_us, again, &want);
     if (after_crash && got->word == WORD_REPLAYED && want.word == WORD_DONE)
         return true; /* it had been done before the crash; its answer's bytes are the driver's to
                         check */
@@ -398,14 +408,14 @@ step(struct run *r, const struct schedule *s, const struct op *scheduled)
     r->now_us += op.step_us;
     if (r->now_us < SIM_START_US || r->now_us > SIM_START_US + SIM_SPAN_US)
         r->now_us -= op.step_us;
-    if (!model_runnable(r->model, &op))
+    if (!expect_runnable(r->expect, &op))
         return true;
     if (s->polite && op.kind == OP_SETTLE) {
-        int64_t open = model_hold_open(r->model, op.ref, r->now_us);
+        const struct model_hold *hold = &r->expect->model.holds[op.ref];
 
-        if (open < 0)
+        if (hold->state != HOLD_HELD || r->now_us >= hold->expires_us)
             return true;
-        op.amount_nanos = op.amount_nanos < open ? op.amount_nanos : open;
+        op.amount_nanos = op.amount_nanos < hold->amount ? op.amount_nanos : hold->amount;
     }
     if (op.kind == OP_PLAN_EDIT)
         plan_edit(&r->world, &op);
@@ -414,10 +424,10 @@ step(struct run *r, const struct schedule *s, const struct op *scheduled)
     if (crashed &&
         !r->driver->run(r->state, &op, r->now_us, true, &lost, r->problem, sizeof(r->problem)))
         return false;
-    if (crashed && r->driver->creates_on_refusal == false) { /* then nothing of it may be there */
-        struct answer swept;
+    if (crashed && !r->driver->is_store) { /* then nothing of it may be there */
+        struct answer swept = { 0 };
 
-        model_look(r->model, r->now_us, &swept);
+        expect_look(r->expect, r->now_us, &swept);
         if (!fail_int(r, "told by the look", swept.expired_holds, lost.expired_holds) ||
             !chain_check(r, &op, " after a crash (I6)"))
             return false;
@@ -443,17 +453,17 @@ run_schedule(const struct driver *driver, const struct schedule *s, char problem
     r->driver = driver;
     r->now_us = SIM_START_US;
     world_init(&r->world, s->seed);
-    r->model = model_new(&r->world, driver->creates_on_refusal);
+    r->expect = expect_new(&r->world);
     r->state = driver->open(&r->world);
     for (int i = 0; i < s->count && failed < 0; i++) {
         bool ok = step(r, s, &s->ops[i]);
 
         if (ok && (i % RESTART_EVERY == RESTART_EVERY - 1 || i == s->count - 1)) {
-            struct answer swept;
+            struct answer swept = { 0 };
 
             ok = driver->restart(r->state, r->now_us, r->problem, sizeof(r->problem));
-            if (driver->creates_on_refusal) /* its look at an account journals what has expired */
-                model_look(r->model, r->now_us, &swept);
+            if (driver->is_store) /* its look at an account journals what has expired */
+                expect_look(r->expect, r->now_us, &swept);
             for (int a = 0; a < ACCOUNTS && ok; a++)
                 ok = account_check(r, a, " after a restart (I3)");
         }
@@ -462,7 +472,7 @@ run_schedule(const struct driver *driver, const struct schedule *s, char problem
     }
     memcpy(problem, r->problem, PROBLEM_SIZE);
     driver->close(r->state);
-    model_free(r->model);
+    free(r->expect);
     free(r);
     return failed;
 }

@@ -100,3 +100,29 @@ world_init(struct world *world, uint64_t seed)
             p[i].budgets[b].limit_nanos *= world_scale(seed);
     }
 }
+
+bool
+world_plan_limits(const struct world *world, int plan, int account, enum period_kind kind)
+{
+    for (size_t i = 0; plan != NOBODY && i < world->plans[plan].budget_count; i++) {
+        const struct plan_budget *b = &world->plans[plan].budgets[i];
+
+        if (b->spec.kind != kind)
+            continue;
+        if ((b->per == PER_KEY && account <= KEY_4) ||
+            (b->per == PER_SUBJECT && account >= USER_A && account <= MACHINE) ||
+            (b->per == PER_ORG && (account == ORGANIZATION || account == MACHINE)))
+            return true; /* the machine has no organization */
+    }
+    return false;
+}
+
+int
+warnings_count(const char *warn)
+{
+    int count = warn[0] != '\0';
+
+    for (; *warn != '\0'; warn++)
+        count += *warn == ',';
+    return count;
+}

@@ -56,7 +56,10 @@ struct world {
     struct route routes[1]; /* its hold is what the request wants */
     bool charge_on_expiry;
 };
+int warnings_count(const char *warn); /* of a verdict */
 void world_init(struct world *world, uint64_t seed);
+/* Whether a plan (or NOBODY) has a budget of that kind on an account, for a look at it alone. */
+bool world_plan_limits(const struct world *world, int plan, int account, enum period_kind kind);
 int64_t world_scale(uint64_t seed); /* what all amounts of this seed are multiplied by */
 
 enum op_kind {
@@ -102,6 +105,7 @@ struct answer {
     int64_t limit, spent, held; /* of the budget that refuses */
     bool has_budget;
     int64_t remaining; /* of the tightest budget, on allow */
+    int warned;        /* `warn` budgets that are named, on allow */
     int64_t retry_after_us, expired_us;
     int hold_op; /* whose hold it is, NOBODY none */
     int64_t hold_nanos, hold_expires_us;
@@ -122,7 +126,7 @@ struct counter {
 struct driver {
     const char *name;
     /* The accounts that exist from the start are USER_B (below GROUP), GROUP and ALL. */
-    bool creates_on_refusal; /* a refused first request leaves its accounts behind */
+    bool is_store; /* a crash may come after the commit, and a look at an account sweeps */
     void *(*open)(const struct world *world);
     void (*close)(void *state);
     /* False: a failure, told in `problem`. `lose`: nothing of it may stay. */
