@@ -26,6 +26,8 @@ sub program {
             SPENDGATE_HOLD_ID       => 'hld_1',
             SPENDGATE_SUBJECT       => 'user_1',
         );
+        # What nohup and the like ignore stays ignored in their programs; here it is what is tested.
+        $SIG{$_} = 'DEFAULT' for qw(TERM HUP INT QUIT ALRM XCPU PIPE);
         open STDERR, '>', $log or die;
         my @shell = $option{shell} ? ('sh', '-c', "$option{shell} exec \"\$@\"", 'sh') : ();
         exec @shell, $^X, "-I$library", '-we',
