@@ -74,9 +74,8 @@ require_log(struct sqlite_store *s, struct error *err)
     return status;
 }
 
-/* 0: an empty file. */
 static enum status
-schema_version(struct sqlite_store *s, int64_t *out, struct error *err)
+read_version(struct sqlite_store *s, int64_t *out, struct error *err)
 {
     int64_t application, objects;
     enum status status = sqlite_pragma_int(s, "PRAGMA user_version", out, err);
@@ -91,7 +90,20 @@ schema_version(struct sqlite_store *s, int64_t *out, struct error *err)
             err, STATUS_UNAVAILABLE,
             "store %s: this is another program's database; give Spendgate a file of its own",
             s->path);
+    return status;
+}
+
+/* 0: an empty file. In one transaction: between two looks another process may make the schema. */
+static enum status
+schema_version(struct sqlite_store *s, int64_t *out, struct error *err)
+{
+    enum status status = sqlite_execute(s, "BEGIN", "read the schema version", err);
+
     *out = 0;
+    if (status != STATUS_OK)
+        return status;
+    status = read_version(s, out, err);
+    (void)sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     return status;
 }
 

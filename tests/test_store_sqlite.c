@@ -37,7 +37,15 @@
 
 /* ---- what is injected ----------------------------------------------------------------------- */
 
-enum fault { FAULT_NONE, FAULT_SYNC_WAL, FAULT_SYNC_DATABASE, FAULT_WRITE, FAULT_FULL, FAULT_KILL };
+enum fault {
+    FAULT_NONE,
+    FAULT_SYNC_WAL,
+    FAULT_SYNC_DATABASE,
+    FAULT_WRITE,
+    FAULT_FULL,
+    FAULT_KILL,
+    FAULT_MEANWHILE, /* no fault: another process does something just before a lock is taken */
+};
 
 /* The seams that libc and SQLite offer have no context argument: this is the test's own state. */
 static struct {
@@ -47,6 +55,7 @@ static struct {
     int syncs;        /* of it */
     long file_system; /* statfs says this, when not 0 */
     int allocations;  /* this many pass, then one fails; -1: none fails */
+    int wake, woken; /* FAULT_MEANWHILE: a byte into the one, then one is waited for at the other */
 } inject;
 
 struct wrapped {
@@ -137,6 +146,11 @@ shim_size(sqlite3_file *file, sqlite3_int64 *size)
 static int
 shim_lock(sqlite3_file *file, int level)
 {
+    char byte = 0;
+
+    if (strikes(FAULT_MEANWHILE) &&
+        (write(inject.wake, &byte, 1) != 1 || read(inject.woken, &byte, 1) != 1))
+        abort();
     return real_of(file)->pMethods->xLock(real_of(file), level);
 }
 
@@ -970,6 +984,53 @@ test_i6_a_process_killed_at_any_write_leaves_a_whole_transaction_or_none(void)
     teardown(f);
 }
 
+/* A process that makes the store when it is told to; it has opened nothing of SQLite before. */
+static pid_t
+maker(struct fixture *f)
+{
+    int wake[2], woken[2], applied;
+    char byte;
+    pid_t pid;
+
+    if (pipe(wake) != 0 || pipe(woken) != 0)
+        abort();
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        close(wake[1]);
+        if (read(wake[0], &byte, 1) == 1) {
+            (void)!store_migrate(&f->options, &applied, &f->err);
+            (void)!write(woken[1], &byte, 1);
+        }
+        _exit(0);
+    }
+    close(wake[0]);
+    close(woken[1]);
+    inject.wake = wake[1];
+    inject.woken = woken[0];
+    return pid;
+}
+
+/* Before each of the looks at what kind of file this is. */
+static void
+test_a_store_that_another_process_makes_between_two_looks_is_opened(void)
+{
+    for (int look = 0; look < 4; look++) {
+        struct fixture *f = setup_closed();
+        pid_t pid = maker(f);
+
+        inject.after = look;
+        inject.fault = FAULT_MEANWHILE;
+        CHECK_STATUS(STATUS_OK, open_again(f), &f->err);
+        inject.fault = FAULT_NONE;
+        close(inject.wake);
+        close(inject.woken);
+        waitpid(pid, NULL, 0);
+        CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+        teardown(f);
+    }
+}
+
 static void
 test_i10_no_allocation_that_fails_ends_in_an_allow(void)
 {
@@ -1595,6 +1656,7 @@ main(void)
         CHECK_TEST(test_a_write_that_fails_records_nothing_and_the_next_one_works),
         CHECK_TEST(test_a_file_that_may_not_grow_denies_and_recovers),
         CHECK_TEST(test_i6_a_process_killed_at_any_write_leaves_a_whole_transaction_or_none),
+        CHECK_TEST(test_a_store_that_another_process_makes_between_two_looks_is_opened),
         CHECK_TEST(test_i10_no_allocation_that_fails_ends_in_an_allow),
         CHECK_TEST(test_the_log_starts_again_once_it_is_long),
         CHECK_TEST(test_one_checkpoint_runs_at_a_time),
