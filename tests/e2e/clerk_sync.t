@@ -20,7 +20,7 @@ my $gate;
 
 sub new_gate {
     my ($clerk) = @_;
-    $gate = Spendgate::E2E->new(plans => $plans, explain => 0, clerk => "cache_ttl = \"1h\"  failure_rate = \"1000/1m\"  $clerk");
+    $gate = Spendgate::E2E->new(plans => $plans, clerk => "cache_ttl = \"1h\"  failure_rate = \"1000/1m\"  $clerk");
     $gate->start_clerk;
     $gate->start_authorizer(workers => 4);
     return $gate;

@@ -20,7 +20,7 @@ use Spendgate::Nginx;
 use Spendgate::TLS;
 use Test::More;
 
-my $gate = Spendgate::E2E->new(explain => 0, clerk => 'rate = "100/10s"');
+my $gate = Spendgate::E2E->new(clerk => 'rate = "100/10s"');
 $gate->start_clerk;
 is +($gate->cli('migrate'))[0], 0, 'the store is there';
 my $secret = $gate->key(subject => $gate->subject('alice'));
@@ -263,7 +263,7 @@ $gate->stop('apache');
 # ---- shared hosting: nothing but .htaccess -----------------------------------------------------------------------
 
 for my $guard (qw(gate fcgid)) {
-    my $host = Spendgate::E2E->new(explain => 0, clerk => 'rate = "100/10s"');
+    my $host = Spendgate::E2E->new(clerk => 'rate = "100/10s"');
     $host->start_clerk;
     $host->write_settings(top => Spendgate::Hosting::gate_section($host));
     $host->cli('migrate');

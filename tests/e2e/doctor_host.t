@@ -17,7 +17,7 @@ use Spendgate::TLS;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $gate = Spendgate::E2E->new(explain => 0);
+my $gate = Spendgate::E2E->new;
 $gate->start_clerk;
 my $folder  = $gate->folder;
 my $db      = "$folder/store/spendgate.db";

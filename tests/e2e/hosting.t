@@ -25,7 +25,7 @@ sub seen { return (Spendgate::E2E::body_json($_[0]) // {}) }
 
 sub new_gate {
     my (%option) = @_;
-    my $gate = Spendgate::E2E->new(plans => $plans, routes => $routes, explain => 0, clerk => 'timeout = "1s"');
+    my $gate = Spendgate::E2E->new(plans => $plans, routes => $routes, clerk => 'timeout = "1s"');
     $gate->{option}{top} = Spendgate::Hosting::gate_section($gate) if $option{root} // 1;
     $gate->start_clerk;
     $gate->write_settings;

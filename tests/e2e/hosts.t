@@ -31,7 +31,6 @@ plan "slots" {
 plan "free" { budget "month" { limit_usd = "0.80"  period = "month" }  hold_usd = "0.05" }
 default_plan = "free"
 END
-    explain => 0,
     clerk   => 'cache_ttl = "1h"',
     ledger  => 'ledger { hold_ttl = "20s" }',
 );

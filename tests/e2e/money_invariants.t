@@ -21,7 +21,6 @@ for my $killing (0, 1) {
     my $name = $killing ? 'with workers killed at random' : 'undisturbed';
     my $gate = Spendgate::E2E->new(
         plans  => $plans,
-        explain => 0,
         clerk  => 'cache_ttl = "1h"',
         ledger => 'ledger { hold_ttl = "8s" }',
     );

@@ -24,7 +24,7 @@ my @outside = ([ 'X-Test-Address' => '203.0.113.7' ]);
 
 for my $kind (Spendgate::E2E::server_kinds(), 'fcgid, the tracker as well') {
     my ($server, $rest) = split /, /, $kind;
-    my $gate = Spendgate::E2E->new(explain => 0);
+    my $gate = Spendgate::E2E->new;
     if ($rest) {
         $gate->start_clerk;
         $gate->start_apache(gate => $server, tracker => '-fcgid', extra => $elsewhere{$server});

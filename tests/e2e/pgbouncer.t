@@ -62,7 +62,7 @@ for my $prepare ('&prepare=no', $knows_statements ? '' : ()) {
 SKIP: {
     skip 'this PgBouncer knows prepared statements', 3 if $knows_statements;
     my $database = $cluster->database;
-    my $gate = Spendgate::E2E->new(cluster => $cluster, database => $database, url => $cluster->pooler_url($database), explain => 0);
+    my $gate = Spendgate::E2E->new(cluster => $cluster, database => $database, url => $cluster->pooler_url($database));
     $gate->start_clerk;
     $gate->start_tracker(workers => 8);
     $gate->start_authorizer(workers => 8);

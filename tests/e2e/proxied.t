@@ -24,7 +24,7 @@ sub told {
 
 sub start_gate {
     my ($kind, %option) = @_;
-    my $gate = Spendgate::E2E->new(plans => $plans, explain => 0);
+    my $gate = Spendgate::E2E->new(plans => $plans);
     my $port = Spendgate::E2E::free_port();
     $gate->start('backend', [ '/usr/bin/perl', "$Bin/lib/echo-backend", $port ], ready => sub { Spendgate::E2E::_accepts("127.0.0.1:$port") });
     $gate->start_web($kind, upstream => $port, %option);

@@ -17,7 +17,7 @@ my $HANG = 2;    # seconds, where the files of conf/ have 10
 sub new_gate {
     my (%option) = @_;
     my $gate = Spendgate::E2E->new(
-        plans => $Spendgate::Ways::PLANS, routes => $Spendgate::Ways::ROUTES, clerk => $Spendgate::Ways::CLERK, explain => 0, %option);
+        plans => $Spendgate::Ways::PLANS, routes => $Spendgate::Ways::ROUTES, clerk => $Spendgate::Ways::CLERK, %option);
     $gate->start_clerk;
     $gate->write_settings;
     $gate->copy_tree("$Bin/www/api/dir", 'www/api/admin');

@@ -20,7 +20,7 @@ END
 
 sub gate {
     my ($clerk) = @_;
-    my $gate = Spendgate::E2E->new(plans => $plans, clerk => $clerk, explain => 0);
+    my $gate = Spendgate::E2E->new(plans => $plans, clerk => $clerk);
     $gate->write_file('etc/webhook_secret', "$secret\n", 0600);
     return $gate;
 }

@@ -15,8 +15,9 @@ use Time::HiRes qw(time);
 my $json = JSON::PP->new->utf8;
 our ($agreed, $disagreed) = (0, 0);
 
-# What only the credential's own verification can say; explain takes it as verified.
-my %outside = map { $_ => 1 } qw(missing_credential auth_unavailable too_many_attempts);
+# What only the credential's own verification can say (explain takes it as verified), and the CGI gate of the file that
+# an allowed request names.
+my %outside = map { $_ => 1 } qw(missing_credential auth_unavailable too_many_attempts not_found forbidden);
 
 # The value at a path of the verified object, as a plan's `match` writes it.
 sub _value {
