@@ -495,29 +495,36 @@ take_charge(void *context, const struct charge *charge)
     return true;
 }
 
-static bool
-count_overrun(void *context, const struct row_value *values)
-{
-    int *count = context;
+struct tally {
+    enum event_kind kind;
+    int percent, count;
+};
 
-    *count += values[1].number == EVENT_OVERRUN;
+static bool
+count_event(void *context, const struct row_value *values)
+{
+    struct tally *tally = context;
+
+    tally->count += values[1].number == tally->kind && values[6].number == tally->percent;
     return true;
 }
 
+/* How many events of that kind there are. */
 static int
-overruns_told(struct fixture *f)
+events_told(struct fixture *f, enum event_kind kind, int percent)
 {
     const struct row_table *table = row_tables;
-    int count = 0;
+    struct tally tally = { .kind = kind, .percent = percent };
 
     while (strcmp(table->name, "event") != 0)
         table++;
     CHECK_STRING("column", "kind", table->columns[1].name);
+    CHECK_STRING("column", "percent", table->columns[6].name);
     CHECK_STATUS(STATUS_OK, store_rows_begin(f->store, &f->err), &f->err);
-    CHECK_STATUS(STATUS_OK, store_rows_visit(f->store, table, count_overrun, &count, &f->err),
+    CHECK_STATUS(STATUS_OK, store_rows_visit(f->store, table, count_event, &tally, &f->err),
                  &f->err);
     store_rows_end(f->store);
-    return count;
+    return tally.count;
 }
 
 /* What was spent elsewhere before counts in the periods of then: in this month, but not today. */
@@ -550,7 +557,7 @@ test_an_earlier_spend_counts_in_the_periods_of_then(void)
     CHECK_INT("at", MONTH_START, charge.at_us);
     CHECK_INT("posted", NOON, charge.created_us);
     CHECK_FALSE("the month is over its limit", admit(f, "user_1", NOON));
-    CHECK_INT("one event: the month's", 1, overruns_told(f));
+    CHECK_INT("one event: the month's", 1, events_told(f, EVENT_OVERRUN, 0));
     spend.at_us = MONTH_START - 1; /* of a month that is over: no news */
     CHECK_STATUS(STATUS_OK,
                  store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
@@ -558,7 +565,7 @@ test_an_earlier_spend_counts_in_the_periods_of_then(void)
     CHECK_INT("this month", 2 * USD, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
     CHECK_INT("last month", 2 * USD,
               line_of(f, "user_1", PERIOD_MONTH, MONTH_START - 1).spent_nanos);
-    CHECK_INT("no other event", 1, overruns_told(f));
+    CHECK_INT("no other event", 1, events_told(f, EVENT_OVERRUN, 0));
     teardown(f);
 }
 
@@ -2365,11 +2372,29 @@ settle_all(struct fixture *f, struct shared *shared, int index)
 }
 
 static void
+spend_cents(struct fixture *f, struct shared *shared, int index)
+{
+    struct spend spend = { .subject = "user_1", .cost_nanos = CENT, .token = "php" };
+
+    (void)index;
+    for (int i = 0; i < 5; i++) {
+        if (store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err) !=
+                STATUS_OK ||
+            f->result.outcome != OUTCOME_DONE)
+            shared->failed++;
+    }
+}
+
+static void
 test_i1_eight_processes_on_first_sight_pass_exactly_as_many_as_fit(void)
 {
+    static const int alerts[] = { 50, 80, 100, 110 };
     struct fixture *f = setup();
     struct shared *shared = share();
+    struct plan_budget *budget = &f->plans[0].budgets[0];
 
+    budget->alert_count = CHECK_COUNT(alerts);
+    memcpy(budget->alerts, alerts, sizeof(alerts));
     store_close(f->store); /* the eight make the store itself, too */
     under_test->remove(f);
     f->store = NULL;
@@ -2387,6 +2412,12 @@ test_i1_eight_processes_on_first_sight_pass_exactly_as_many_as_fit(void)
     CHECK_INT("repeats", 60, shared->refused);
     CHECK_INT("spent", USD, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
     CHECK_INT("held", 0, line_of(f, "user_1", PERIOD_MONTH, NOON).held_nanos);
+    CHECK_INT("no overrun", 0, events_told(f, EVENT_OVERRUN, 0));
+    race(f, shared, 8, spend_cents); /* who passes a threshold first tells it, nobody else */
+    CHECK_INT("failed", 0, shared->failed);
+    for (size_t i = 0; i < CHECK_COUNT(alerts); i++)
+        CHECK_INT("told once", 1, events_told(f, EVENT_THRESHOLD, alerts[i]));
+    CHECK_INT("the overrun, once", 1, events_told(f, EVENT_OVERRUN, 0));
     munmap(shared, sizeof(*shared));
     teardown(f);
 }
