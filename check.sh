@@ -168,6 +168,7 @@ if [ -z "$quick" ]; then
     step "demo behind Apache" "$top/demo.sh" --apache
     # 32 processes on 4 accounts of one hierarchy, undisturbed and with workers killed.
     step "store chaos, 2 x 30 s" env SPENDGATE_CHAOS_SECONDS=30 "$top/build/gcc/tests/store_contract"
+    step "mixed load on PostgreSQL, 20 s" env SPENDGATE_MIXED_SECONDS=20 "$top/build/gcc/tests/test_store_mixed"
     step "pricing proof" make -C "$top/build/gcc" pricing-proof
     step "calendar proof" make -C "$top/build/gcc" calendar-proof
     step "distcheck" make -C "$top/build/gcc" distcheck TESTS= DISTCHECK_CONFIGURE_FLAGS=--disable-silent-rules

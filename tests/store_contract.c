@@ -2179,6 +2179,92 @@ test_holds_are_listed_by_state_and_account(void)
     teardown(f);
 }
 
+/* ---- holds that many left behind ------------------------------------------------------------ */
+
+#define LEFT_BEHIND 80 /* more than are journalled in front of one request */
+
+static void
+admit_many_others(struct fixture *f, int64_t now_us)
+{
+    for (int i = 0; i < LEFT_BEHIND; i++) {
+        char key[16], subject[16];
+        struct chain_names names;
+        struct buf text;
+
+        buf_init(&text, key, sizeof(key));
+        buf_add_format(&text, "ak_o%d", i);
+        buf_init(&text, subject, sizeof(subject));
+        buf_add_format(&text, "user_o%d", i);
+        names = names_of(key, subject, "");
+        CHECK_TRUE("other", admit_names(f, &names, &f->plans[0], now_us));
+    }
+}
+
+static int64_t
+holds_in(struct fixture *f, enum hold_state state)
+{
+    struct buf amounts;
+    char storage[4096];
+
+    buf_init(&amounts, storage, sizeof(storage));
+    CHECK_STATUS(STATUS_OK, store_holds(f->store, NULL, state, 1000, note_hold, &amounts, &f->err),
+                 &f->err);
+    return (int64_t)amounts.length / 2; /* " 5" each */
+}
+
+static void
+test_an_expired_hold_frees_its_room_whatever_others_left_behind(void)
+{
+    struct fixture *f = setup();
+    const struct hold_request request = { .subject = "user_1", .amount_nanos = 5 * CENT };
+    int64_t late_us = NOON + 2 * TTL;
+
+    f->plans[0].budgets[0].limit_nanos = 5 * CENT;
+    admit_many_others(f, NOON);
+    CHECK_TRUE("mine", admit(f, "user_1", NOON + SECOND));
+    CHECK_TRUE("its time is over", admit(f, "user_1", late_us));
+    CHECK_TRUE("and again", admit(f, "user_1", late_us + TTL));
+    CHECK_STATUS(STATUS_OK,
+                 store_hold_place(f->store, &request, NULL, &writer, late_us + 3 * TTL, &f->result,
+                                  &f->reply, &f->err),
+                 &f->err);
+    CHECK_INT("outside a request", OUTCOME_DONE, f->result.outcome);
+    CHECK_INT("held", 5 * CENT, line_of(f, "user_1", PERIOD_MONTH, late_us + 3 * TTL).held_nanos);
+    teardown(f);
+}
+
+static void
+test_with_a_budget_on_all_every_expired_hold_frees_its_room(void)
+{
+    struct fixture *f = setup();
+
+    admit_many_others(f, NOON);
+    CHECK_INT("all", OUTCOME_DONE,
+              set_budget(f, "all", PERIOD_MONTH, LEFT_BEHIND * (int64_t)(5 * CENT)));
+    CHECK_FALSE("full", admit(f, "user_1", NOON + SECOND));
+    for (int i = 0; i < 2 && holds_in(f, HOLD_HELD) > 0; i++)
+        (void)admit(f, "user_1", NOON + TTL); /* the second finds what the first left */
+    CHECK_TRUE("room", admit(f, "user_1", NOON + TTL));
+    teardown(f);
+}
+
+/* Nobody comes back for them: whoever answers a request sees to some of them afterwards. */
+static void
+test_expired_holds_of_others_are_journalled_after_answers(void)
+{
+    struct fixture *f = setup();
+
+    admit_many_others(f, NOON);
+    CHECK_INT("held", LEFT_BEHIND, holds_in(f, HOLD_HELD));
+    for (int i = 0; i < 10; i++) {
+        CHECK_TRUE("mine", admit(f, "user_1", NOON + TTL));
+        store_after(f->store);
+    }
+    CHECK_INT("held by me", 10, holds_in(f, HOLD_HELD));
+    CHECK_INT("expired", LEFT_BEHIND, holds_in(f, HOLD_EXPIRED));
+    teardown(f);
+}
+
 /* ---- explain -------------------------------------------------------------------------------- */
 
 static void
@@ -3128,6 +3214,9 @@ main(void)
         CHECK_TEST(test_charges_are_filtered_paged_and_summed),
         CHECK_TEST(test_listings_are_newest_first_whichever_process_wrote),
         CHECK_TEST(test_holds_are_listed_by_state_and_account),
+        CHECK_TEST(test_an_expired_hold_frees_its_room_whatever_others_left_behind),
+        CHECK_TEST(test_with_a_budget_on_all_every_expired_hold_frees_its_room),
+        CHECK_TEST(test_expired_holds_of_others_are_journalled_after_answers),
         CHECK_TEST(test_explain_agrees_with_the_verdict_and_records_nothing),
         CHECK_TEST(test_a_price_that_changes_is_a_new_version),
         CHECK_TEST(test_a_price_file_is_imported_whole_or_not_at_all),
