@@ -220,6 +220,18 @@ for my $kind (qw(lighttpd-sockets authnz-fcgi)) {
     is $charge->{cost_usd}, usd(estimate($chat), 0, 0), "$kind: costs its prompt";
     $nothing_left->($subject, 'streams that end badly');
 
+    # ---- the long ones, before their tracker is taken away ----
+    waitpid $_, 0 for @background;
+    cmp_ok time - $begin_slow, '>', 3 * $HOLD_TTL, "$kind: three times as long as a hold lives";
+    like $gate->read_file('tmp/stream'), qr/\A200 w1 .*w60 \z/s, "$kind: a long stream";
+    is $gate->read_file('tmp/whole'), '200 w1 w2 w3 w4 w5 ', "$kind: and a provider that thinks for long";
+    for my $long ([ $slow, usd(6, 4, 60) ], [ $thinker, usd(6, 4, 5) ]) {
+        @charges = $llm->charges_grow_to($long->[0], 1);
+        is_deeply [ map { $_->{cost_usd} } @charges ], [ $long->[1] ], "$kind: are charged once";
+        my ($code, $held) = $gate->cli('hold', 'list', '--state', 'settled', '--account', $long->[0], '--json');
+        is scalar @{ $json->decode($held)->{holds} }, 1, "$kind: on a hold that never expired";
+    }
+
     # ---- the tracker is away ----
     ($subject, $key) = $caller->();
     my $pid = fork // die "fork: $!";
@@ -280,17 +292,6 @@ for my $kind (qw(lighttpd-sockets authnz-fcgi)) {
     cmp_ok $budget->{spent_usd}, '<=', $limit, "$kind: nothing is spent above the cap";
     is $budget->{held_usd}, '0', "$kind: nothing is left on hold";
 
-    # ---- the long ones ----
-    waitpid $_, 0 for @background;
-    cmp_ok time - $begin_slow, '>', 3 * $HOLD_TTL, "$kind: three times as long as a hold lives";
-    like $gate->read_file('tmp/stream'), qr/\A200 w1 .*w60 \z/s, "$kind: a long stream";
-    is $gate->read_file('tmp/whole'), '200 w1 w2 w3 w4 w5 ', "$kind: and a provider that thinks for long";
-    for my $long ([ $slow, usd(6, 4, 60) ], [ $thinker, usd(6, 4, 5) ]) {
-        @charges = $llm->charges_grow_to($long->[0], 1);
-        is_deeply [ map { $_->{cost_usd} } @charges ], [ $long->[1] ], "$kind: are charged once";
-        my ($code, $held) = $gate->cli('hold', 'list', '--state', 'settled', '--account', $long->[0], '--json');
-        is scalar @{ $json->decode($held)->{holds} }, 1, "$kind: on a hold that never expired";
-    }
     my $logs = $gate->logs =~ s/^.*"authorization".*$//gmr;
     unlike $logs, qr/\Q$KEY/, "$kind: the provider's key is in no log of ours";
     ($exit, $out) = $gate->cli('verify');
