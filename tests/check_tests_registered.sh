@@ -7,7 +7,8 @@ cd "${srcdir:-.}" || exit 99
 . tests/verdict.sh
 
 [ -e tests/check.h ] || exit 99
-suites=$(grep -l 'check_main(' tests/*.c)
+suites=$(grep -l 'CHECK_TEST(' tests/*.c tests/store/*.c)
+programs=$(grep -lE '^main\(' tests/test_*.c tests/store_*.c)
 
 verdict "every test function is in its table" "$(for file in $suites; do
     sed -n 's/^\(test_[a-z0-9_]*\)(.*/\1/p' "$file" | sort | while read -r name; do
@@ -17,10 +18,13 @@ done)"
 verdict "no test function is in a table twice" "$(for file in $suites; do
     grep -o 'CHECK_TEST([a-z0-9_]*)' "$file" | sort | uniq -d | sed "s|^|$file: |"
 done)"
-verdict "every C file of the tests is built" "$(for file in tests/*.c; do
+verdict "every C file of the tests is built" "$(for file in tests/*.c tests/store/*.c; do
     grep -qw "$file" tests/Makefile.am || echo "$file"
 done)"
-verdict "every program with tests is run" "$(for file in $suites; do
+verdict "every group of the store suite is in it" "$(for file in $(grep -l 'CHECK_TEST(' tests/store/*.c); do
+    grep -qw "&store_$(basename "$file" .c)_tests" tests/store_contract.c || echo "$file"
+done)"
+verdict "every program with tests is run" "$(for file in $programs; do
     sed -n '/_TESTS +\{0,1\}= /,/[^\\]$/p' tests/Makefile.am | grep -qw "${file%.c}" || echo "$file"
 done)"
 verdict "every guard is run" "$(for file in tests/check_*.sh; do
