@@ -166,6 +166,7 @@ if [ -z "$quick" ]; then
     end_to_end sanitizers "$top/build/sanitizers" postgresql "$top"/tests/e2e/{failures,operator}.t "${money[@]}"
     step "demo" "$top/demo.sh"
     step "demo behind Apache" "$top/demo.sh" --apache
+    step "the proof, 2 s each" "$top/prove.sh" --seconds 2
     # 32 processes on 4 accounts of one hierarchy, undisturbed and with workers killed.
     step "store chaos, 20 s each" env SPENDGATE_CHAOS_SECONDS=20 "$top/build/gcc/tests/store_chaos"
     step "pricing proof" make -C "$top/build/gcc" pricing-proof

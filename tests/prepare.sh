@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Sourced by demo.sh and check.sh: Debian packages and out-of-tree builds. Needs `top`, the checkout.
+# Sourced by demo.sh, prove.sh and check.sh: Debian packages and out-of-tree builds. Needs `top`, the checkout.
 # shellcheck shell=bash disable=SC2154,SC2034
 
 BUILD_PACKAGES="gcc libc6-dev make autoconf automake pkg-config libfcgi-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev \
