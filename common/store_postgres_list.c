@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The PostgreSQL store: listings, reports, what `spendgate verify` reads, and pruning. */
+/* The PostgreSQL store: listings, reports, and what `spendgate verify` reads. */
 #include "common/store_postgres.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/buf.h"
-#include "common/log.h"
 
 #include "common/banned.h"
 
 #define SQL_SIZE 3072
-#define PRUNE_PIECE 500
-#define ADMISSION_SWEEP 4096 /* admissions written by this process between two looks */
 
 /* Run one statement of a listing; its text depends on the filter. */
 static enum status
@@ -207,10 +204,16 @@ postgres_holds(struct store_backend *backend, const char *account, enum hold_sta
 
 /* ---- verify --------------------------------------------------------------------------------- */
 
-#define IN_JOURNAL                                                                           \
-    "coalesce((SELECT sum(CASE c.kind WHEN 1 THEN -c.amount_nanos ELSE c.amount_nanos END) " \
-    "FROM spendgate.charge c WHERE c.id = h.expiry_charge_id OR (c.refund_of <> 0 "          \
-    "AND c.refund_of = h.expiry_charge_id)), 0)"
+/* Two sums, not one with OR: each is looked up in the index of its own. */
+#define IN_JOURNAL                                                                      \
+    "(coalesce((SELECT sum(CASE c.kind WHEN 1 THEN -c.amount_nanos ELSE "               \
+    "c.amount_nanos END) FROM spendgate.charge c WHERE c.id = h.expiry_charge_id), 0) " \
+    "- coalesce((SELECT sum(CASE r.kind WHEN 1 THEN r.amount_nanos ELSE "               \
+    "-r.amount_nanos END) FROM spendgate.charge r WHERE r.refund_of = "                 \
+    "h.expiry_charge_id AND r.refund_of <> 0), 0))"
+/* Before that its charge may have been pruned already. */
+#define PLACED_SINCE_PRUNE \
+    "h.placed_us >= (SELECT value FROM spendgate.counter WHERE name = 'pruned_until_us')"
 
 static const char *const scan_sql[] = {
     [SCAN_ACCOUNTS] = "SELECT " PG_ACCOUNT_COLUMNS " FROM spendgate.account a ORDER BY a.id",
@@ -270,7 +273,7 @@ static const char *const scan_sql[] = {
         "UNION ALL SELECT 'I5', 'hold ' || h.id || ': its expiry charged ' || "
         "h.expiry_charged_nanos || ' nanos, in the journal ' || " IN_JOURNAL
         " FROM spendgate.hold h WHERE h.expiry_charge_id <> 0 AND h.charge_id = 0 "
-        "AND h.expiry_charged_nanos <> " IN_JOURNAL,
+        "AND " PLACED_SINCE_PRUNE " AND h.expiry_charged_nanos <> " IN_JOURNAL,
 };
 
 static void
@@ -377,121 +380,4 @@ postgres_scan(struct store_backend *backend, enum scan_kind kind,
     status = pg_stream(s, scan_sql[kind], "scan", visit_row, &scan, err);
     free(scan.row);
     return status == STATUS_OK && scan.too_long ? pg_too_long(s, err) : status;
-}
-
-/* ---- prune ---------------------------------------------------------------------------------- */
-
-/*
- * One statement, one short transaction, a piece at a time. A row that a request has locked is left
- * for the next time. Order matters: charges go once no period row contains them, refunds before
- * their charge, holds after their charge. $1 is the step's own time, $2 the size of the piece.
- */
-enum prune_step {
-    PRUNE_ADMISSIONS,
-    PRUNE_REPLIES,
-    PRUNE_EVENTS,
-    PRUNE_PERIODS,
-    PRUNE_CHARGES,
-    PRUNE_HOLDS
-};
-
-static const char *const prune_sql[] = {
-    [PRUNE_ADMISSIONS] =
-        "WITH gone AS (DELETE FROM spendgate.admission WHERE key IN (SELECT key FROM "
-        "spendgate.admission a WHERE expires_us <= $1 AND NOT EXISTS (SELECT 1 FROM "
-        "spendgate.hold h WHERE h.id = a.hold_id AND h.state = 0) LIMIT $2 FOR UPDATE SKIP LOCKED) "
-        "RETURNING 1) SELECT count(*) FROM gone",
-    [PRUNE_REPLIES] =
-        "WITH gone AS (DELETE FROM spendgate.idempotency WHERE (scope, key) IN (SELECT scope, key "
-        "FROM spendgate.idempotency WHERE created_us < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) "
-        "RETURNING 1) SELECT count(*) FROM gone",
-    [PRUNE_EVENTS] =
-        "WITH gone AS (DELETE FROM spendgate.event WHERE id IN (SELECT id FROM spendgate.event "
-        "WHERE told_us <> 0 AND created_us < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) "
-        "RETURNING 1) SELECT count(*) FROM gone",
-    [PRUNE_PERIODS] =
-        "WITH gone AS (DELETE FROM spendgate.budget_period WHERE (budget_id, start_us) IN (SELECT "
-        "budget_id, start_us FROM spendgate.budget_period WHERE end_us <= $1 AND held_nanos = 0 "
-        "LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING 1) SELECT count(*) FROM gone",
-    /* The programs may not delete a charge; this function of the owner may, by the rule above. */
-    [PRUNE_CHARGES] = "SELECT spendgate.prune_charges($1, $2)",
-    [PRUNE_HOLDS] =
-        "WITH gone AS (DELETE FROM spendgate.hold WHERE id IN (SELECT h.id FROM spendgate.hold h "
-        "WHERE h.state <> 0 AND h.expires_us < $1 AND NOT EXISTS (SELECT 1 FROM spendgate.charge c "
-        "WHERE c.id IN (h.charge_id, h.expiry_charge_id)) LIMIT $2 FOR UPDATE OF h SKIP LOCKED) "
-        "RETURNING 1) SELECT count(*) FROM gone",
-};
-
-static enum status
-prune_step(struct postgres_store *s, enum prune_step step, int64_t time_us, int64_t *removed,
-           struct error *err)
-{
-    int64_t count;
-    enum status status;
-
-    do {
-        struct pg_params p = { 0 };
-        PGresult *result = NULL;
-
-        pg_int(&p, time_us);
-        pg_int(&p, PRUNE_PIECE);
-        status = pg_run_long(s, PG_BEGIN_WRITE, prune_sql[step], "prune", &p, &result, err);
-        count = status == STATUS_OK ? pg_get_int(result, 0, 0) : 0;
-        PQclear(result);
-        *removed += count;
-    } while (status == STATUS_OK && count > 0);
-    return status;
-}
-
-/* From here on a period row that is missing before `time_us` is no contradiction. */
-static enum status
-note_pruned(struct postgres_store *s, int64_t time_us, struct error *err)
-{
-    struct pg_params p = { 0 };
-
-    pg_int(&p, time_us);
-    return pg_run_long(s, PG_BEGIN_WRITE,
-                       "UPDATE spendgate.counter SET value = greatest(value, $1) "
-                       "WHERE name = 'pruned_until_us'",
-                       "prune", &p, NULL, err);
-}
-
-enum status
-postgres_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,
-               int64_t now_us, int64_t *removed, struct error *err)
-{
-    struct postgres_store *s = postgres_of(backend);
-    int64_t oldest_us = older_than_us < keep_us ? older_than_us : keep_us;
-    int made;
-    enum status status = prune_step(s, PRUNE_ADMISSIONS, now_us, removed, err);
-
-    if (status == STATUS_OK)
-        status = prune_step(s, PRUNE_REPLIES, keep_us, removed, err);
-    if (status == STATUS_OK)
-        status = prune_step(s, PRUNE_EVENTS, keep_us, removed, err);
-    if (status == STATUS_OK) /* and the months to come */
-        status = postgres_make_partitions(s, now_us, &made, err);
-    if (status != STATUS_OK || older_than_us == 0)
-        return status;
-    status = note_pruned(s, older_than_us, err);
-    if (status == STATUS_OK)
-        status = prune_step(s, PRUNE_PERIODS, older_than_us, removed, err);
-    if (status == STATUS_OK)
-        status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
-    return status == STATUS_OK ? prune_step(s, PRUNE_HOLDS, oldest_us, removed, err) : status;
-}
-
-/* Checkpoints are the server's; what is left to do is to remove admissions that are over. */
-void
-postgres_after(struct store_backend *backend)
-{
-    struct postgres_store *s = postgres_of(backend);
-    struct error err;
-    int64_t removed = 0;
-
-    if (s->admissions_written < ADMISSION_SWEEP || s->in_transaction || s->batch)
-        return;
-    s->admissions_written = 0;
-    if (prune_step(s, PRUNE_ADMISSIONS, s->now_us, &removed, &err) != STATUS_OK)
-        log_failure("store_after", &err, NULL);
 }

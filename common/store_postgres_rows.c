@@ -51,12 +51,19 @@ add_source(struct buf *sql, const struct row_table *table)
 
 /* ---- out ------------------------------------------------------------------------------------ */
 
-/* A stream begins with an empty queue, in a transaction that has begun. */
+/* A stream begins with an empty queue, in a transaction that has begun. Whoever reads it may take
+ * his time, whatever limits the server has. */
 static enum status
 begin_now(struct postgres_store *s, struct error *err)
 {
     enum status status = pg_ensure_begun(s, err);
 
+    if (status == STATUS_OK)
+        status = pg_queue_text(s,
+                               "SELECT set_config('statement_timeout', '0', true), "
+                               "set_config('idle_in_transaction_session_timeout', '0', true), "
+                               "set_config('jit', 'off', true)",
+                               "begin", NULL, NULL, err);
     return status == STATUS_OK ? pg_exchange(s, PG_ANSWER_MS, err) : status;
 }
 

@@ -40,7 +40,9 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
     [PG_LIMITS] = { LIMITS("pg_advisory_xact_lock_shared"), "begin", false },
     [PG_LIMITS_ALONE] = { LIMITS("pg_advisory_xact_lock"), "begin", false },
     [PG_LISTING] = { "SELECT set_config('statement_timeout', '" PG_LISTING_MS_TEXT "', true), "
-                     "set_config('idle_in_transaction_session_timeout', '60000', true)",
+                     "set_config('idle_in_transaction_session_timeout', '60000', true), "
+                     /* many partitions take it seconds to compile, for what reads pages anyway */
+                     "set_config('jit', 'off', true)",
                      "begin", false },
     [PG_COMMIT] = { "COMMIT", "commit", false },
     [PG_ROLLBACK] = { "ROLLBACK", "roll back", false },

@@ -213,6 +213,10 @@ sqlite_holds(struct store_backend *backend, const char *account, enum hold_state
     return status;
 }
 
+/* Before that its charge may have been pruned already. */
+#define PLACED_SINCE_PRUNE \
+    "h.placed_us >= (SELECT value FROM counter WHERE name = 'pruned_until_us')"
+
 static const char *const scan_sql[] = {
     [SCAN_ACCOUNTS] = "SELECT " ACCOUNT_COLUMNS " FROM account a ORDER BY a.id",
     [SCAN_LINES] = "SELECT " LINE_COLUMNS ", b.account_id FROM budget b ORDER BY b.id",
@@ -264,7 +268,8 @@ static const char *const scan_sql[] = {
         "' nanos, in the journal ' || coalesce((SELECT sum(CASE c.kind WHEN 1 THEN -c.amount_nanos "
         "ELSE c.amount_nanos END) FROM charge c WHERE c.id = h.expiry_charge_id "
         "OR (c.refund_of <> 0 AND c.refund_of = h.expiry_charge_id)), 0) FROM hold h "
-        "WHERE h.expiry_charge_id <> 0 AND h.charge_id = 0 AND h.expiry_charged_nanos <> "
+        "WHERE h.expiry_charge_id <> 0 AND h.charge_id = 0 AND " PLACED_SINCE_PRUNE
+        " AND h.expiry_charged_nanos <> "
         "coalesce((SELECT sum(CASE c.kind WHEN 1 THEN -c.amount_nanos ELSE c.amount_nanos END) "
         "FROM charge c WHERE c.id = h.expiry_charge_id OR (c.refund_of <> 0 "
         "AND c.refund_of = h.expiry_charge_id)), 0)",

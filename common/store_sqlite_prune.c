@@ -21,7 +21,8 @@
  * What may go is found without a lock, into a table of this connection, and removed in short
  * pieces. A row that is found stays removable: all of them only get older. Order matters: charges
  * go once no period row contains them, refunds before their charge, holds after their charge. ?1 is
- * the step's own time.
+ * the step's own time. Rows are found in the order of their keys and each look begins behind the
+ * last one, so that none is looked at twice.
  */
 enum prune_step {
     PRUNE_ADMISSIONS,
@@ -33,30 +34,41 @@ enum prune_step {
 };
 
 static const struct {
-    const char *find, *remove;
+    const char *behind;  /* the key of the last row that was found */
+    const char *order;   /* the key's columns */
+    const char *columns; /* the same as two, for `doomed` */
+    const char *from;
+    const char *remove;
 } prune_sql[] = {
-    [PRUNE_ADMISSIONS] = { "SELECT key, NULL FROM admission WHERE expires_us <= ?1 AND "
-                           "NOT " ADMISSION_HOLD_LIVES,
+    [PRUNE_ADMISSIONS] = { "key > ?3", "key", "key, NULL",
+                           "FROM admission WHERE expires_us <= ?1 AND NOT " ADMISSION_HOLD_LIVES,
                            "DELETE FROM admission WHERE key IN (SELECT a FROM doomed WHERE id <= "
                            "?1)" },
-    [PRUNE_REPLIES] = { "SELECT scope, key FROM idempotency WHERE created_us < ?1",
+    [PRUNE_REPLIES] = { "(scope, key) > (?3, ?4)", "scope, key", "scope, key",
+                        "FROM idempotency WHERE created_us < ?1",
                         "DELETE FROM idempotency WHERE (scope, key) IN (SELECT a, b FROM doomed "
                         "WHERE id <= ?1)" },
-    [PRUNE_EVENTS] = { "SELECT id, NULL FROM event WHERE told_us <> 0 AND created_us < ?1",
+    [PRUNE_EVENTS] = { "id > ?3", "id", "id, NULL",
+                       "FROM event WHERE told_us <> 0 AND created_us < ?1",
                        "DELETE FROM event WHERE id IN (SELECT a FROM doomed WHERE id <= ?1)" },
-    [PRUNE_PERIODS] = { "SELECT budget_id, start_us FROM budget_period WHERE end_us <= ?1 "
-                        "AND held_nanos = 0",
+    [PRUNE_PERIODS] = { "(budget_id, start_us) > (?3, ?4)", "budget_id, start_us",
+                        "budget_id, start_us",
+                        "FROM budget_period WHERE end_us <= ?1 AND held_nanos = 0",
                         "DELETE FROM budget_period WHERE (budget_id, start_us) IN (SELECT a, b "
                         "FROM doomed WHERE id <= ?1) AND held_nanos = 0" },
-    [PRUNE_CHARGES] = { "SELECT c.id, NULL FROM charge c WHERE c.at_us < ?1 AND c.created_us < ?1 "
+    /* The periods of a line do not overlap: the last one that begins by then contains the charge,
+     * or none does. */
+    [PRUNE_CHARGES] = { "c.id > ?3", "c.id", "c.id, NULL",
+                        "FROM charge c WHERE c.at_us < ?1 AND c.created_us < ?1 "
                         "AND NOT EXISTS (SELECT 1 FROM charge r WHERE r.refund_of = c.id "
                         "AND r.refund_of <> 0) AND NOT EXISTS (SELECT 1 FROM chain_account m "
                         "JOIN budget b ON b.id > m.account_id * 256 AND b.id < m.account_id * 256 "
-                        "+ 256 "
-                        "JOIN budget_period p ON p.budget_id = b.id AND p.start_us <= c.at_us "
-                        "AND p.end_us > c.at_us WHERE m.chain_id = c.chain_id)",
+                        "+ 256 WHERE m.chain_id = c.chain_id AND (SELECT p.end_us FROM "
+                        "budget_period p WHERE p.budget_id = b.id AND p.start_us <= c.at_us "
+                        "ORDER BY p.start_us DESC LIMIT 1) > c.at_us)",
                         "DELETE FROM charge WHERE id IN (SELECT a FROM doomed WHERE id <= ?1)" },
-    [PRUNE_HOLDS] = { "SELECT h.id, NULL FROM hold h WHERE h.state <> 0 AND h.expires_us < ?1 "
+    [PRUNE_HOLDS] = { "h.id > ?3", "h.id", "h.id, NULL",
+                      "FROM hold h WHERE h.state <> 0 AND h.expires_us < ?1 "
                       "AND NOT EXISTS (SELECT 1 FROM charge c WHERE c.id IN (h.charge_id, "
                       "h.expiry_charge_id))",
                       "DELETE FROM hold WHERE state <> 0 AND id IN (SELECT a FROM doomed "
@@ -85,11 +97,68 @@ run_once(struct sqlite_store *s, const char *sql, int64_t first, int64_t second,
     return status;
 }
 
-static enum status
-find_doomed(struct sqlite_store *s, enum prune_step step, int64_t time_us, int64_t *count,
-            struct error *err)
+/* The key that was found last: the next look begins behind it. */
+struct last_key {
+    sqlite3_value *a, *b; /* ours; NULL at first */
+};
+
+static void
+last_key_clear(struct last_key *key)
 {
-    char text[1024];
+    sqlite3_value_free(key->a);
+    sqlite3_value_free(key->b);
+    key->a = key->b = NULL;
+}
+
+static enum status
+note_last_key(struct sqlite_store *s, struct last_key *key, struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(s->db, "SELECT a, b FROM doomed ORDER BY id DESC LIMIT 1", -1,
+                                &stmt, NULL);
+    bool row = false;
+    enum status status = rc == SQLITE_OK ? sqlite_next(s, stmt, &row, "prune", err)
+                                         : sqlite_failed(s, rc, "prune", err);
+
+    if (status == STATUS_OK && row) {
+        last_key_clear(key);
+        key->a = sqlite3_value_dup(sqlite3_column_value(stmt, 0));
+        key->b = sqlite3_value_dup(sqlite3_column_value(stmt, 1));
+        if (key->a == NULL || key->b == NULL)
+            status = sqlite_failed(s, SQLITE_NOMEM, "prune", err);
+    }
+    sqlite3_finalize(stmt);
+    return status;
+}
+
+static enum status
+insert_doomed(struct sqlite_store *s, const char *sql, int64_t time_us, const struct last_key *key,
+              int64_t *count, struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL);
+    enum status status;
+
+    if (rc == SQLITE_OK) {
+        sqlite3_bind_int64(stmt, 1, time_us);
+        sqlite3_bind_int64(stmt, 2, PRUNE_FOUND_MAX);
+        if (sqlite3_bind_parameter_count(stmt) > 2)
+            rc = sqlite3_bind_value(stmt, 3, key->a);
+        if (rc == SQLITE_OK && sqlite3_bind_parameter_count(stmt) > 3)
+            rc = sqlite3_bind_value(stmt, 4, key->b);
+    }
+    status =
+        rc == SQLITE_OK ? sqlite_run(s, stmt, "prune", err) : sqlite_failed(s, rc, "prune", err);
+    *count = status == STATUS_OK ? sqlite3_changes64(s->db) : 0;
+    sqlite3_finalize(stmt);
+    return status;
+}
+
+static enum status
+find_doomed(struct sqlite_store *s, enum prune_step step, int64_t time_us, struct last_key *key,
+            int64_t *count, struct error *err)
+{
+    char text[1536];
     struct buf sql;
     enum status status =
         sqlite_execute(s,
@@ -99,9 +168,15 @@ find_doomed(struct sqlite_store *s, enum prune_step step, int64_t time_us, int64
 
     *count = 0;
     buf_init(&sql, text, sizeof(text));
-    buf_add_format(&sql, "INSERT INTO doomed (a, b) %s LIMIT ?2", prune_sql[step].find);
+    buf_add_format(&sql, "INSERT INTO doomed (a, b) SELECT %s %s", prune_sql[step].columns,
+                   prune_sql[step].from);
+    if (key->a != NULL)
+        buf_add_format(&sql, " AND %s", prune_sql[step].behind);
+    buf_add_format(&sql, " ORDER BY %s LIMIT ?2", prune_sql[step].order);
     assert(!buf_failed(&sql));
-    return status == STATUS_OK ? run_once(s, text, time_us, PRUNE_FOUND_MAX, count, err) : status;
+    if (status == STATUS_OK)
+        status = insert_doomed(s, text, time_us, key, count, err);
+    return status == STATUS_OK && *count > 0 ? note_last_key(s, key, err) : status;
 }
 
 /* Remove what was found, one short transaction per piece. */
@@ -134,14 +209,16 @@ static enum status
 prune_step(struct sqlite_store *s, enum prune_step step, int64_t time_us, int64_t *removed,
            struct error *err)
 {
+    struct last_key key = { NULL, NULL };
     int64_t count;
     enum status status;
 
     do {
-        status = find_doomed(s, step, time_us, &count, err);
+        status = find_doomed(s, step, time_us, &key, &count, err);
         if (status == STATUS_OK && count > 0)
             status = remove_doomed(s, step, count, removed, err);
     } while (status == STATUS_OK && count == PRUNE_FOUND_MAX);
+    last_key_clear(&key);
     return status;
 }
 

@@ -5,196 +5,19 @@
  */
 #include "common/store_rows.h"
 
-#include <ftw.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "admin/dump_format.h"
 #include "common/clock.h"
-#include "common/store.h"
-#include "tests/check.h"
-#ifdef HAVE_POSTGRES
-#include "tests/postgres_cluster.h"
-#endif
+#include "tests/store/place.h"
 
 #include "common/banned.h"
 
-#define USD MONEY_NANOS_PER_USD
-#define CENT MONEY_NANOS_PER_CENT
-#define SECOND US_PER_SECOND
-#define NOON INT64_C(1795003200000000) /* 2026-11-18 12:00 UTC */
-#define TTL (300 * SECOND)
 #define DUMP_SIZE (1024 * 1024)
 #define CUTS 9
-#define NOT_HERE 77 /* to automake: skipped */
-
-enum kind { SQLITE, POSTGRES };
-static const char *const kind_names[] = { "sqlite", "postgresql" };
-
-struct place {
-    enum kind kind;
-    char folder[64];
-    char url[256];
-    char database[64];
-    bool made; /* the schema is there */
-    struct plan plan;
-    struct route route;
-    struct policy policy;
-    struct store *store;
-    struct result result;
-    struct verdict verdict;
-    struct error err;
-    char reply_bytes[REPLY_SIZE];
-    struct buf reply;
-};
-
-#ifdef HAVE_POSTGRES
-static struct postgres_cluster cluster; /* of the whole run */
-#endif
-
-/* ---- places --------------------------------------------------------------------------------- */
-
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static void
-make_url(struct place *p)
-{
-    struct buf url;
-
-    buf_init(&url, p->url, sizeof(p->url));
-    if (p->kind == SQLITE) {
-        (void)!text_copy(p->folder, sizeof(p->folder), "/tmp/store-rows-XXXXXX");
-        if (mkdtemp(p->folder) == NULL)
-            abort();
-        buf_add_format(&url, "sqlite:%s/s.db", p->folder);
-        return;
-    }
-#ifdef HAVE_POSTGRES
-    cluster_database(&cluster, p->database, sizeof(p->database));
-    cluster_url(&cluster, p->database, "", p->url, sizeof(p->url));
-#else
-    abort();
-#endif
-}
-
-static enum status
-open_place(struct place *p)
-{
-    int applied;
-    const struct store_options options = {
-        .url = p->url,
-        .group = "",
-        .policy = &p->policy,
-        .hold_ttl_us = TTL,
-        .idempotency_ttl_us = 32 * INT64_C(86400) * SECOND,
-        .create = true,
-    };
-
-    if (p->store == NULL && !p->made && store_migrate(&options, &applied, &p->err) != STATUS_OK)
-        return p->err.status;
-    p->made = true;
-    return store_open(&options, &p->store, &p->err);
-}
-
-/* A new store: a dollar a month, holds of 5 cents, a rate. */
-static struct place *
-make_place(enum kind kind)
-{
-    struct place *p = calloc(1, sizeof(*p));
-    struct plan_budget *budget;
-
-    if (p == NULL)
-        abort();
-    p->kind = kind;
-    (void)!text_copy(p->plan.name, sizeof(p->plan.name), "pro");
-    p->plan.hold.set = true;
-    p->plan.hold.nanos = 5 * CENT;
-    p->plan.rate = (struct rate){ 100, 60 * SECOND, 100, "100/1m" };
-    budget = &p->plan.budgets[p->plan.budget_count++];
-    budget->spec.kind = PERIOD_MONTH;
-    (void)!text_copy(budget->spec.timezone, sizeof(budget->spec.timezone), "UTC");
-    budget->spec.anchor_day = 1;
-    budget->spec.week_start = 1;
-    period_spec_normalize(&budget->spec);
-    budget->limit_nanos = USD;
-    (void)!text_copy(p->route.prefix, sizeof(p->route.prefix), "/api");
-    p->policy = (struct policy){
-        .plans = &p->plan, .plan_count = 1, .routes = &p->route, .route_count = 1
-    };
-    buf_init(&p->reply, p->reply_bytes, sizeof(p->reply_bytes));
-    make_url(p);
-    CHECK_STATUS(STATUS_OK, open_place(p), &p->err);
-    if (p->store == NULL)
-        abort();
-    return p;
-}
-
-static void
-drop_place(struct place *p)
-{
-    store_close(p->store);
-    if (p->kind == SQLITE)
-        nftw(p->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    free(p);
-}
-
-/* SQL of the test's own, with the store closed meanwhile. The first value of the first row. */
-static void
-raw_sql(struct place *p, const char *sql, char *out, size_t size)
-{
-    sqlite3_stmt *stmt = NULL;
-    sqlite3 *db = NULL;
-    const char *rest = sql;
-
-    store_close(p->store);
-    p->store = NULL;
-    if (p->kind == SQLITE) {
-        if (sqlite3_open(p->url + strlen("sqlite:"), &db) != SQLITE_OK)
-            abort();
-        while (*rest != '\0') {
-            if (sqlite3_prepare_v2(db, rest, -1, &stmt, &rest) != SQLITE_OK) {
-                printf("SQLite: %s: %s\n", sql, sqlite3_errmsg(db));
-                abort();
-            }
-            if (sqlite3_step(stmt) == SQLITE_ROW && out != NULL)
-                (void)!text_copy(out, size, (const char *)sqlite3_column_text(stmt, 0));
-            sqlite3_finalize(stmt);
-        }
-        sqlite3_close(db);
-    }
-#ifdef HAVE_POSTGRES
-    if (p->kind == POSTGRES)
-        cluster_sql(&cluster, p->database, sql, out, size);
-#endif
-    CHECK_STATUS(STATUS_OK, open_place(p), &p->err);
-}
-
-static void
-tell_difference(void *context, const char *invariant, const char *text)
-{
-    (void)context;
-    printf("verify: %s %s\n", invariant, text);
-}
-
-static int64_t
-differences(struct place *p)
-{
-    struct verify_summary summary = { 0 };
-
-    CHECK_STATUS(STATUS_OK, store_verify(p->store, NOON, tell_difference, NULL, &summary, &p->err),
-                 &p->err);
-    return summary.differences;
-}
 
 /* ---- traffic -------------------------------------------------------------------------------- */
 
@@ -701,20 +524,13 @@ admit_elsewhere(struct place *p)
 static void
 test_nobody_is_admitted_while_a_store_is_filled(void)
 {
-    static const enum kind kinds[] = {
-        SQLITE,
-#ifdef HAVE_POSTGRES
-        POSTGRES,
-#endif
-    };
-
-    for (size_t i = 0; i < CHECK_COUNT(kinds); i++) {
-        struct place *p = make_place(kinds[i]);
+    for (size_t i = 0; i < KINDS; i++) {
+        struct place *p = make_place((enum kind)i);
         struct place other = *p;
         char *fresh = dump(p);
 
         CHECK_STATUS(STATUS_OK, store_fill_begin(p->store, &p->err), &p->err);
-        CHECK_INT(kind_names[kinds[i]], 51, admit_elsewhere(&other));
+        CHECK_INT(kind_names[i], 51, admit_elsewhere(&other));
         CHECK_STATUS(STATUS_OK, store_fill_end(p->store, false, &p->err), &p->err);
         check_still_new(p, fresh);
         free(fresh);
@@ -906,7 +722,8 @@ test_postgresql_wants_the_owner_of_the_schema(void)
             NULL, 0);
     store_close(p->store);
     buf_init(&url, p->url, sizeof(p->url));
-    buf_add_format(&url, "postgresql:///%s?host=%s&user=rows_app", p->database, cluster.folder);
+    buf_add_format(&url, "postgresql:///%s?host=%s&user=rows_app", p->database,
+                   place_cluster.folder);
     CHECK_STATUS(STATUS_OK, open_place(p), &p->err);
     refuse(p, fresh, fresh, STATUS_UNAVAILABLE,
            "run this as the owner of the schema, as `spendgate migrate`");
@@ -936,7 +753,7 @@ test_a_connection_that_is_lost_fills_nothing(void)
         for (int i = 0; status == STATUS_OK && (end = strchr(at, '\n')) != NULL; at = end + 1) {
             status = dump_read(&reader, at, (size_t)(end - at), &kind, &b->err);
             if (status == STATUS_OK && kind == DUMP_ROW && i++ == rows)
-                cluster_sql(&cluster, "postgres",
+                cluster_sql(&place_cluster, "postgres",
                             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                             "WHERE application_name = 'spendgate'",
                             NULL, 0);
@@ -981,16 +798,6 @@ main(void)
         CHECK_TEST(test_a_connection_that_is_lost_fills_nothing),
 #endif
     };
-    int code;
 
-#ifdef HAVE_POSTGRES
-    if (!cluster_make(&cluster))
-        return NOT_HERE;
-    cluster_start(&cluster);
-#endif
-    code = check_main("store_rows", tests, CHECK_COUNT(tests));
-#ifdef HAVE_POSTGRES
-    cluster_remove(&cluster);
-#endif
-    return code;
+    return place_main("store_rows", tests, CHECK_COUNT(tests));
 }

@@ -242,29 +242,45 @@ END
 $$;
 REVOKE ALL ON FUNCTION spendgate.charge_partitions(bigint, integer) FROM PUBLIC;
 
--- Remove at most `piece` charges from before `before_us` that no period row contains any more, a refund
--- before its charge. The number of those removed. Of the owner, as above.
-CREATE FUNCTION spendgate.prune_charges(before_us bigint, piece integer) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH gone AS (
-        DELETE FROM spendgate.charge WHERE (id, created_us) IN (
-            SELECT c.id, c.created_us FROM spendgate.charge c
-            WHERE c.at_us < before_us AND c.created_us < before_us
-            AND NOT EXISTS (SELECT 1 FROM spendgate.charge r
-                WHERE r.refund_of = c.id AND r.refund_of <> 0)
-            AND NOT EXISTS (SELECT 1 FROM spendgate.chain_account m
-                JOIN spendgate.budget b ON b.id > m.account_id * 256 AND b.id < m.account_id * 256 + 256
-                JOIN spendgate.budget_period p ON p.budget_id = b.id AND p.start_us <= c.at_us
-                    AND p.end_us > c.at_us
-                WHERE m.chain_id = c.chain_id)
-            LIMIT piece)
-        RETURNING hold_text
+-- Of the charges from before `before_us`, look at those with the next `piece` numbers behind `after_id`,
+-- and remove what no period row contains any more, a refund before its charge. How many are gone, and the
+-- last number that was looked at; NULL: there are no more. By numbers, so that no row is looked at twice:
+-- in the order of a partitioned table's rows each piece would begin in every partition. Of the owner, as
+-- above.
+CREATE FUNCTION spendgate.prune_charges(before_us bigint, piece integer, after_id bigint,
+    OUT gone bigint, OUT last_id bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    first_id bigint;
+BEGIN
+    gone := 0;
+    SELECT c.id INTO first_id FROM spendgate.charge c
+        WHERE c.id > after_id AND c.created_us < before_us ORDER BY c.id LIMIT 1;
+    last_id := first_id + piece - 1;
+    WITH old AS (
+        SELECT c.id, c.created_us FROM spendgate.charge c
+        WHERE c.id BETWEEN first_id AND last_id AND c.at_us < before_us AND c.created_us < before_us
+        AND NOT EXISTS (SELECT FROM spendgate.charge r
+            WHERE r.refund_of = c.id AND r.refund_of <> 0)
+        -- The periods of a line do not overlap: the last that begins by then contains it, or none does.
+        -- count(*), and not EXISTS: that would be planned for an early find, without indexes.
+        AND 0 = (SELECT count(*) FROM spendgate.chain_account m
+            JOIN spendgate.budget b ON b.id > m.account_id * 256 AND b.id < m.account_id * 256 + 256
+            CROSS JOIN LATERAL (SELECT p.end_us FROM spendgate.budget_period p
+                WHERE p.budget_id = b.id AND p.start_us <= c.at_us
+                ORDER BY p.start_us DESC LIMIT 1) p
+            WHERE m.chain_id = c.chain_id AND p.end_us > c.at_us)
+    ), removed AS (
+        DELETE FROM spendgate.charge c USING old
+        WHERE c.id = old.id AND c.created_us = old.created_us
+        RETURNING c.hold_text
     ), texts AS (
-        DELETE FROM spendgate.charge_hold_text t USING gone WHERE t.hold_text = gone.hold_text
+        DELETE FROM spendgate.charge_hold_text t USING removed r WHERE t.hold_text = r.hold_text
     )
-    SELECT count(*) FROM gone
+    SELECT count(*) INTO gone FROM removed;
+END
 $$;
-REVOKE ALL ON FUNCTION spendgate.prune_charges(bigint, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION spendgate.prune_charges(bigint, integer, bigint) FROM PUBLIC;
 
 -- spendgate_app: what the programs may do, which is not to change the schema, nor a charge or a
 -- credit. spendgate_report: reads. Both are groups to grant to login roles. An owner who may not make
@@ -303,7 +319,7 @@ BEGIN
             spendgate.hold, spendgate.budget_period TO spendgate_app;
         GRANT USAGE ON ALL SEQUENCES IN SCHEMA spendgate TO spendgate_app;
         GRANT EXECUTE ON FUNCTION spendgate.charge_partitions(bigint, integer),
-            spendgate.prune_charges(bigint, integer) TO spendgate_app;
+            spendgate.prune_charges(bigint, integer, bigint) TO spendgate_app;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'spendgate_report') THEN
         GRANT USAGE ON SCHEMA spendgate TO spendgate_report;

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Prune where there is much to do: it goes on behind its pieces, leaves what has to stay in the
+ * middle, can be stopped anywhere with the books still right, and hides no lost charge.
+ */
+#include "common/store.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/store/place.h"
+
+#include "common/banned.h"
+
+#define DAY (INT64_C(86400) * SECOND)
+#define AUGUST INT64_C(1785542400000000)
+#define SEPTEMBER INT64_C(1788220800000000)
+#define NOVEMBER INT64_C(1793491200000000)
+#define SPENDING INT64_C(1786320000000000) /* 2026-08-10; a charge each second from then on */
+#define OLDER_THAN (NOON - 50 * DAY)
+#define SQL_SIZE 4096
+/* Two looks of SQLite's, five pieces of PostgreSQL's. */
+#define MANY(kind) ((kind) == SQLITE ? 60000 : 9000)
+#define SOME 6000
+#define FIRST 10 /* number of the first charge, and of its hold */
+#define COST 1000
+#define REFUND 500
+/* Each REFUND_EACH-th charge is refunded in part. Each KEPT_EACH-th has its refund today: so it
+ * stays, and its hold. Each EXPIRED_EACH-th was charged by the expiry of its hold. */
+#define REFUND_EACH 97
+#define KEPT_EACH (REFUND_EACH * 11)
+#define EXPIRED_EACH 101
+
+/* ---- a store with a past -------------------------------------------------------------------- */
+
+static void run(struct place *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* SQL that both understand, with the names of tables as they are in SQLite. */
+static void
+run(struct place *p, const char *format, ...)
+{
+    char sql[SQL_SIZE] = "";
+    size_t used = 0;
+    va_list arguments;
+    int length;
+
+    if (p->kind == POSTGRES && text_copy(sql, sizeof(sql), "SET search_path = spendgate;"))
+        used = strlen(sql);
+    va_start(arguments, format);
+    length = vsnprintf(sql + used, sizeof(sql) - used, format, arguments);
+    va_end(arguments);
+    if (length < 0 || (size_t)length >= sizeof(sql) - used)
+        abort();
+    raw_sql(p, sql, NULL, 0);
+}
+
+static int64_t
+rows_of(struct place *p, const char *table)
+{
+    char sql[128], out[32] = "";
+    int64_t count = -1;
+
+    snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s%s", p->kind == POSTGRES ? "spendgate." : "",
+             table);
+    raw_sql(p, sql, out, sizeof(out));
+    CHECK_TRUE("a number", text_to_int64(out, 0, INT64_MAX, &count));
+    return count;
+}
+
+static int64_t
+each(int64_t count, int64_t step)
+{
+    return (count + step - 1) / step;
+}
+
+/* An account with its lines, and a hold that waits. */
+static void
+first_sight(struct place *p)
+{
+    struct chain_names names = { .key_id = "ak_1", .subject = "user_1" };
+    struct admission ask = {
+        .names = &names, .plan = &p->plan, .route = &p->route, .verification = 1, .unique_id = ""
+    };
+
+    CHECK_STATUS(STATUS_OK, store_admit(p->store, &ask, NOON, &p->verdict, &p->err), &p->err);
+    CHECK_TRUE("admit", p->verdict.allow);
+}
+
+#define NUMBERS                                                                                  \
+    "WITH RECURSIVE n (i) AS (SELECT CAST(0 AS bigint) UNION ALL SELECT i + 1 FROM n WHERE i < " \
+    "%d - 1) "
+
+static void
+add_charges(struct place *p, int count)
+{
+    run(p,
+        NUMBERS
+        "INSERT INTO hold (id, nonce, chain_id, state, amount_nanos, placed_us, expires_us, "
+        "ttl_us, charge_id, expiry_charge_id, expiry_charged_nanos) SELECT %d + i, 1, 1, "
+        "CASE WHEN i %% %d = 0 THEN 3 ELSE 1 END, 2000, %" PRId64 " + i * 1000000, %" PRId64
+        " + i * 1000000, 1, CASE WHEN i %% %d = 0 THEN 0 ELSE %d + i END, "
+        "CASE WHEN i %% %d = 0 THEN %d + i ELSE 0 END, CASE WHEN i %% %d = 0 THEN "
+        "CASE WHEN i %% %d = 0 THEN %d ELSE %d END ELSE 0 END FROM n",
+        count, FIRST, EXPIRED_EACH, SPENDING, SPENDING + TTL, EXPIRED_EACH, FIRST, EXPIRED_EACH,
+        FIRST, EXPIRED_EACH, REFUND_EACH, COST - REFUND, COST);
+    run(p,
+        NUMBERS "INSERT INTO charge (id, nonce, kind, chain_id, amount_nanos, at_us, created_us, "
+                "hold_id) SELECT %d + i, 1, 0, 1, %d, %" PRId64 " + i * 1000000, %" PRId64
+                " + i * 1000000, %d + i FROM n",
+        count, FIRST, COST, SPENDING, SPENDING + 2 * SECOND, FIRST);
+    run(p,
+        NUMBERS "INSERT INTO charge (id, nonce, kind, chain_id, amount_nanos, at_us, created_us, "
+                "hold_id, refund_of) SELECT %d + i, 1, 1, 1, %d, %" PRId64
+                " + i * 1000000, CASE WHEN i %% %d = 0 THEN %" PRId64 " ELSE %" PRId64
+                " + i * 1000000 END, %d + i, %d + i FROM n WHERE i %% %d = 0",
+        count, FIRST + count, REFUND, SPENDING, KEPT_EACH, NOON, SPENDING + DAY, FIRST, FIRST,
+        REFUND_EACH);
+}
+
+/* `count` charges of August with their holds, refunds and replies. */
+static struct place *
+make_past(enum kind kind, int count)
+{
+    struct place *p = make_place(kind);
+
+    first_sight(p);
+    if (kind == POSTGRES) {
+        run(p, "SELECT charge_partitions(%" PRId64 ", 4)", AUGUST);
+        run(p, "SELECT setval('hold_number', 1000000), setval('charge_number', 1000000)");
+    }
+    add_charges(p, count);
+    run(p,
+        NUMBERS "INSERT INTO idempotency (scope, key, fingerprint, reply, created_us) SELECT '', "
+                "'hld_' || i, %s, %s, %" PRId64 " + i * 1000000 FROM n",
+        count, kind == SQLITE ? "x'01'" : "'\\x01'", kind == SQLITE ? "x'02'" : "'\\x02'",
+        SPENDING + 2 * SECOND);
+    run(p,
+        "INSERT INTO budget_period (budget_id, start_us, end_us, spent_nanos, held_nanos) SELECT "
+        "id, %" PRId64 ", %" PRId64 ", %" PRId64 ", 0 FROM budget",
+        AUGUST, SEPTEMBER, (int64_t)count * COST - each(count, REFUND_EACH) * REFUND);
+    CHECK_INT("verify of the past", 0, differences(p));
+    return p;
+}
+
+static void
+check_only_kept(struct place *p, int count)
+{
+    int64_t kept = each(count, KEPT_EACH);
+
+    CHECK_INT("charges and their refunds", 2 * kept, rows_of(p, "charge"));
+    CHECK_INT("holds", kept + 1, rows_of(p, "hold"));
+    CHECK_INT("replies", 0, rows_of(p, "idempotency"));
+    CHECK_INT("periods", 1, rows_of(p, "budget_period"));
+    CHECK_INT("verify", 0, differences(p));
+}
+
+static enum status
+prune(struct place *p, int64_t *removed)
+{
+    *removed = 0;
+    return store_prune(p->store, OLDER_THAN, NOON, removed, &p->err);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+static void
+test_prune_goes_on_behind_each_piece_and_around_what_is_kept(void)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        int count = MANY(kind);
+        int64_t kept = each(count, KEPT_EACH), refunds = each(count, REFUND_EACH), removed;
+        struct place *p = make_past((enum kind)kind, count);
+
+        CHECK_STATUS(STATUS_OK, prune(p, &removed), &p->err);
+        CHECK_INT("a period; replies, charges, holds; refunds",
+                  1 + count + 2 * (count - kept) + refunds - kept, removed);
+        check_only_kept(p, count);
+        CHECK_STATUS(STATUS_OK, prune(p, &removed), &p->err);
+        CHECK_INT("nothing is left", 0, removed);
+        first_sight(p);
+        CHECK_INT("verify", 0, differences(p));
+        drop_place(p);
+    }
+}
+
+/* ---- a part of it --------------------------------------------------------------------------- */
+
+/* From now on, whoever deletes that row gets an error. */
+static void
+put_stone(struct place *p, const char *table, const char *condition)
+{
+    if (p->kind == SQLITE)
+        run(p,
+            "CREATE TRIGGER stone BEFORE DELETE ON %s WHEN %s BEGIN SELECT RAISE(ABORT, "
+            "'a stone'); END",
+            table, condition);
+    else
+        run(p,
+            "CREATE OR REPLACE FUNCTION stone() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE "
+            "EXCEPTION $$a stone$$; END'; CREATE TRIGGER stone BEFORE DELETE ON %s FOR EACH ROW "
+            "WHEN (%s) EXECUTE FUNCTION stone()",
+            table, condition);
+}
+
+static void
+take_stone(struct place *p, const char *table)
+{
+    if (p->kind == SQLITE)
+        run(p, "DROP TRIGGER stone");
+    else
+        run(p, "DROP TRIGGER stone ON %s", table);
+}
+
+static void
+test_a_prune_that_stops_in_any_step_leaves_the_books_right(void)
+{
+    static const struct {
+        const char *table, *condition;
+    } stones[] = {
+        { "idempotency", "OLD.key = 'hld_700'" },
+        { "budget_period", "OLD.held_nanos = 0" },
+        { "charge", "OLD.id = 11" },
+        { "charge", "OLD.id = 3013" },
+        { "hold", "OLD.id = 11" },
+        { "hold", "OLD.id = 3013" },
+    };
+
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct place *p = make_past((enum kind)kind, SOME);
+        int64_t removed;
+
+        for (size_t i = 0; i < CHECK_COUNT(stones); i++) {
+            put_stone(p, stones[i].table, stones[i].condition);
+            CHECK_TRUE(stones[i].condition, prune(p, &removed) != STATUS_OK);
+            take_stone(p, stones[i].table);
+            CHECK_INT(stones[i].condition, 0, differences(p));
+        }
+        CHECK_STATUS(STATUS_OK, prune(p, &removed), &p->err);
+        check_only_kept(p, SOME);
+        drop_place(p);
+    }
+}
+
+/* In a process of its own that is killed after that time. Whether it came to its end. */
+static bool
+prune_until_killed(struct place *p, int64_t after_us)
+{
+    struct timespec wait = { after_us / SECOND, after_us % SECOND * 1000 };
+    int64_t removed;
+    int status = -1;
+    pid_t child;
+
+    store_close(p->store);
+    p->store = NULL;
+    fflush(stdout);
+    child = fork();
+    if (child == 0)
+        _exit(open_place(p) == STATUS_OK && prune(p, &removed) == STATUS_OK ? 0 : 1);
+    if (child < 0)
+        abort();
+    nanosleep(&wait, NULL);
+    kill(child, SIGKILL);
+    if (waitpid(child, &status, 0) != child)
+        abort();
+    CHECK_STATUS(STATUS_OK, open_place(p), &p->err);
+    CHECK_TRUE("killed or done", WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFEXITED(status);
+}
+
+static void
+test_a_prune_that_is_killed_again_and_again_comes_to_its_end(void)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct place *p = make_past((enum kind)kind, SOME);
+        int64_t after_us = SECOND / 200, removed;
+        int kills = 0;
+
+        while (!prune_until_killed(p, after_us)) {
+            CHECK_INT("verify after a kill", 0, differences(p));
+            after_us += after_us / 2;
+            kills++;
+        }
+        CHECK_TRUE("was killed", kills > 0);
+        CHECK_STATUS(STATUS_OK, prune(p, &removed), &p->err);
+        check_only_kept(p, SOME);
+        drop_place(p);
+    }
+}
+
+/* ---- what it may not hide ------------------------------------------------------------------- */
+
+/* A hold of that instant, and the charge that settled it, or that its expiry was. */
+static void
+add_one(struct place *p, int id, int64_t at_us, bool expired)
+{
+    run(p,
+        "INSERT INTO hold (id, nonce, chain_id, state, amount_nanos, placed_us, expires_us, "
+        "ttl_us, charge_id, expiry_charge_id, expiry_charged_nanos) VALUES (%d, 1, 1, %d, 2000, "
+        "%" PRId64 ", %" PRId64 ", 1, %d, %d, %d)",
+        id, expired ? 3 : 1, at_us, at_us + TTL, expired ? 0 : id, expired ? id : 0,
+        expired ? COST : 0);
+    run(p,
+        "INSERT INTO charge (id, nonce, kind, chain_id, amount_nanos, at_us, created_us, hold_id) "
+        "VALUES (%d, 1, 0, 1, %d, %" PRId64 ", %" PRId64 ", %d)",
+        id, COST, at_us, at_us, id);
+    run(p,
+        "UPDATE budget_period SET spent_nanos = spent_nanos + %d WHERE start_us <= %" PRId64
+        " AND end_us > %" PRId64,
+        COST, at_us, at_us);
+}
+
+static void
+test_a_charge_that_is_lost_is_found_also_after_a_prune_that_stopped(void)
+{
+    const int64_t pruned_until = NOVEMBER + 5 * DAY;
+
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct place *p = make_past((enum kind)kind, SOME);
+        int64_t removed = 0;
+
+        add_one(p, 7001, pruned_until, false);
+        add_one(p, 7002, pruned_until, true);
+        add_one(p, 7003, pruned_until - 1, false); /* its month is kept */
+        CHECK_INT("verify", 0, differences(p));
+        put_stone(p, "hold", "OLD.id = 3013");
+        CHECK_TRUE("stopped",
+                   store_prune(p->store, pruned_until, NOON, &removed, &p->err) != STATUS_OK);
+        take_stone(p, "hold");
+        CHECK_TRUE("charges are gone, holds are not",
+                   rows_of(p, "charge") < SOME / 2 && rows_of(p, "hold") > SOME / 4);
+        CHECK_INT("and that is in order", 0, differences(p));
+        run(p, "DELETE FROM charge WHERE id = 7001");
+        CHECK_INT("I5 of its hold and I7 of its month", 2, differences(p));
+        run(p, "DELETE FROM charge WHERE id = 7002");
+        CHECK_INT("I5 of each hold and I7", 3, differences(p));
+        run(p,
+            "DELETE FROM charge WHERE id = 7003; UPDATE budget_period SET spent_nanos = "
+            "spent_nanos - %d",
+            2 * COST);
+        CHECK_INT("I5 of two and I7 by the cost of the third", 3, differences(p));
+        drop_place(p);
+    }
+}
+
+int
+main(void)
+{
+    const struct check_test tests[] = {
+        CHECK_TEST(test_prune_goes_on_behind_each_piece_and_around_what_is_kept),
+        CHECK_TEST(test_a_prune_that_stops_in_any_step_leaves_the_books_right),
+        CHECK_TEST(test_a_prune_that_is_killed_again_and_again_comes_to_its_end),
+        CHECK_TEST(test_a_charge_that_is_lost_is_found_also_after_a_prune_that_stopped),
+    };
+
+    return place_main("store_prune", tests, CHECK_COUNT(tests));
+}
