@@ -63,7 +63,8 @@ sub shared {
 sub _theirs { my ($class, $folder) = @_; return bless { folder => $folder, theirs => 1, owner => $$ }, $class }
 
 # new(folder => FOLDER, env => {...}, settings => TEXT, copy_of => [CLUSTER, NAME]): a new cluster that runs. With
-# copy_of it is a standby of that one, with NAME as its application_name.
+# copy_of it is a standby of that one, with NAME as its application_name. With keep, FOLDER stays, and the cluster that an
+# earlier one left there is taken up.
 sub new {
     my ($class, %option) = @_;
     my $self = bless { option => \%option, owner => $$ }, $class;
@@ -77,9 +78,10 @@ sub new {
     $alive{$self} = $self;
     weaken($alive{$self});
     $self->_start_watcher;
-    $option{copy_of} ? $self->_copy(@{ $option{copy_of} }) : $self->_initialise;
+    my $left_behind = $option{keep} && -e "$self->{folder}/data/PG_VERSION";
+    $option{copy_of} ? $self->_copy(@{ $option{copy_of} }) : $self->_initialise unless $left_behind;
     $self->start;
-    $self->_make_role unless $option{copy_of};
+    $self->_make_role unless $option{copy_of} || $left_behind;
     return $self;
 }
 
@@ -156,7 +158,7 @@ sub _start_watcher {
         open STDIN, '<&', $read or POSIX::_exit(1);
         open STDOUT, '>', '/dev/null';
         open STDERR, '>', '/dev/null';
-        exec '/bin/sh', '-c', <<'END', 'watcher', $self->{folder} or POSIX::_exit(127);
+        exec '/bin/sh', '-c', <<'END', 'watcher', $self->{folder}, $self->{option}{keep} // 0 or POSIX::_exit(127);
 trap '' INT TERM HUP
 while read -r line; do [ "$line" = end ] && exit 0; done
 [ ! -e "$1/pooler.pid" ] || kill "$(cat "$1/pooler.pid")"
@@ -165,7 +167,7 @@ pid=$(head -n 1 "$1/data/postmaster.pid") && {
     for i in $(seq 100); do kill -0 "$pid" || break; sleep 0.1; done
     kill -QUIT "$pid"
 }
-rm -rf "$1"
+[ "$2" = 1 ] || rm -rf "$1"
 END
     }
     close $read;
@@ -188,6 +190,7 @@ use constant POOLER_PORT => 6432;
 sub start_pooler {
     my ($self, %setting) = @_;
     my $folder = $self->{folder};
+    my $server = delete $setting{server} // "host=$folder";
     %setting = (
         listen_addr     => '',
         listen_port     => POOLER_PORT,
@@ -200,11 +203,11 @@ sub start_pooler {
         max_client_conn => 300,
         %setting,
     );
-    _append("$folder/pooler.ini", "[databases]\n* = host=$folder\n[pgbouncer]\n" . join('', map { "$_ = $setting{$_}\n" } sort keys %setting), '>');
+    _append("$folder/pooler.ini", "[databases]\n* = $server\n[pgbouncer]\n" . join('', map { "$_ = $setting{$_}\n" } sort keys %setting), '>');
     _append("$folder/pooler.users", qq("$_" ""\n)) for owner(), SITE;
     $self->_run('/usr/sbin/pgbouncer', '-d', '-q', "$folder/pooler.ini");
     my $end = time + START_SECONDS;
-    until (-S "$folder/.s.PGSQL." . POOLER_PORT) {
+    until (-S "$folder/.s.PGSQL.$setting{listen_port}") {
         confess "PgBouncer does not answer:\n" . $self->_read('pooler.log') if time > $end;
         sleep 0.02;
     }
@@ -360,7 +363,7 @@ sub DESTROY {
     eval { $self->stop_pooler };
     eval { $self->stop('immediate') } if -e "$self->{folder}/data/postmaster.pid";
     delete $alive{$self};
-    remove_tree($self->{folder}) unless $ENV{SPENDGATE_E2E_KEEP};
+    remove_tree($self->{folder}) unless $ENV{SPENDGATE_E2E_KEEP} || $self->{option}{keep};
     print { $self->{watcher} } "end\n";
     close $self->{watcher};
     waitpid $self->{watcher_pid}, 0;
