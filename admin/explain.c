@@ -89,32 +89,6 @@ deny(struct explanation *e, int status, const char *error)
 /* ---- who asks ------------------------------------------------------------------------------- */
 
 static bool
-note_payer(void *context, const struct charge *charge)
-{
-    struct chain_names *names = context;
-
-    (void)!text_copy(names->subject, sizeof(names->subject), charge->account);
-    return false;
-}
-
-/* Of a key alone: the subject that its last charge was paid by. */
-static int
-find_subject(struct explanation *e)
-{
-    const struct charge_filter filter = {
-        .key_id = e->names.key_id, .to_us = INT64_MAX, .before_id = INT64_MAX, .limit = 1
-    };
-    struct error err = { 0 };
-
-    if (store_charges(e->admin->store, &filter, note_payer, &e->names, &err) != STATUS_OK)
-        return command_error(&err);
-    if (e->names.subject[0] == '\0')
-        return command_fail("nothing was charged with key %s yet: name its --subject too",
-                            e->names.key_id);
-    return DONE;
-}
-
-static bool
 take_name(const struct admin *admin, enum option_name option, char *out, size_t size)
 {
     const char *text = admin->options[option];
@@ -128,14 +102,22 @@ take_name(const struct admin *admin, enum option_name option, char *out, size_t 
     return true;
 }
 
-/* The organization is the subject itself, or what the key or subject was last seen with; so is the
- * parent that a claim names. */
+/* Of a key alone, the subject it was last seen with. The organization is the subject itself, or
+ * what the key or subject was last seen with; so is the parent that a claim names. */
 static int
 find_rest(struct explanation *e)
 {
-    struct chain_names *names = &e->names;
+    struct chain_names seen = e->names, *names = &e->names;
     struct error err = { 0 };
 
+    if (names->subject[0] == '\0') {
+        if (store_names_last_seen(e->admin->store, &seen, &err) != STATUS_OK)
+            return command_error(&err);
+        if (seen.subject[0] == '\0')
+            return command_fail("no subject was seen with key %s yet: name its --subject too",
+                                names->key_id);
+        memcpy(names->subject, seen.subject, sizeof(names->subject));
+    }
     if (names->organization[0] == '\0' && account_kind_of(names->subject) == ACCOUNT_ORGANIZATION)
         memcpy(names->organization, names->subject, sizeof(names->organization));
     if (store_names_last_seen(e->admin->store, names, &err) != STATUS_OK)
@@ -156,8 +138,6 @@ read_names(struct explanation *e)
         !take_name(admin, OPTION_ORG, e->names.organization, sizeof(e->names.organization)) ||
         !take_name(admin, OPTION_PARENT, e->names.parent, sizeof(e->names.parent)))
         return USAGE;
-    if (e->names.subject[0] == '\0' && find_subject(e) != DONE)
-        return FAILED;
     return find_rest(e);
 }
 

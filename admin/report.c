@@ -147,7 +147,7 @@ print_report_json(const struct report *report, const char *by, int64_t from_us, 
     buf_add_json_time(&json, from_us);
     buf_add(&json, ",\"to\":");
     buf_add_json_time(&json, to_us);
-    buf_add(&json, ",\"total_usd\":");
+    buf_add(&json, ",\"spent_usd\":");
     account_json_add_signed_money(&json, report->spent_nanos);
     buf_add_format(&json, ",\"charges\":%" PRId64 ",\"rows\":[", report->charge_count);
     if (!print_json(&json))

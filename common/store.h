@@ -116,9 +116,9 @@ enum status store_explain(struct store *store, const struct admission *admission
 /* The number to note on a verification that starts now; see account.verify_after. */
 enum status store_verification_number(struct store *store, int64_t *out,
                                       struct error *err) MUST_CHECK;
-/* The organization, and the parent from a claim, that this key (or, with "" for it, this subject)
- * was last seen with, so that `explain` can ask for the chain that a request would count on; ""
- * where there is none. Only what is "" in `names` is filled in. */
+/* The subject, the organization, and the parent from a claim, that this key (or, with "" for it,
+ * this subject) was last seen with, so that `explain` can ask for the chain that a request would
+ * count on; "" where there is none. Only what is "" in `names` is filled in. */
 enum status store_names_last_seen(struct store *store, struct chain_names *names,
                                   struct error *err) MUST_CHECK;
 

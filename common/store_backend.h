@@ -233,9 +233,9 @@ struct store_ops {
     enum status (*chain_intern)(struct store_backend *backend, const char *spec,
                                 const struct chain_member *members, size_t count, int64_t payer_id,
                                 bool create, int64_t *id, struct error *err);
-    /* The account in the place `role` (CHAIN_ORGANIZATION, CHAIN_CLAIMED) of the newest chain that
-     * holds this key (or, with "" for it, this subject), for a post that cannot know it; "" when
-     * there is none. */
+    /* The account in the place `role` (CHAIN_SUBJECT, CHAIN_ORGANIZATION, CHAIN_CLAIMED) of the
+     * newest chain with a subject that holds this key (or, with "" for it, this subject), for a
+     * post that cannot know it; "" when there is none. */
     enum status (*last_seen)(struct store_backend *backend, enum chain_role role,
                              const char *key_id, const char *subject, char out[ACCOUNT_NAME_SIZE],
                              struct error *err);

@@ -260,7 +260,10 @@ chain_complete_names(struct store *s, struct chain_names *names, struct error *e
 {
     enum status status = STATUS_OK;
 
-    if (names->organization[0] == '\0')
+    if (names->subject[0] == '\0')
+        status =
+            s->ops->last_seen(s->backend, CHAIN_SUBJECT, names->key_id, "", names->subject, err);
+    if (status == STATUS_OK && names->organization[0] == '\0')
         status = s->ops->last_seen(s->backend, CHAIN_ORGANIZATION, names->key_id, names->subject,
                                    names->organization, err);
     if (status == STATUS_OK && names->parent[0] == '\0')

@@ -133,8 +133,8 @@ bool chain_is_current(const struct ledger *ledger, const struct chain_names *nam
 /* What a caller without a credential cannot know of the names. */
 enum status chain_complete_names(struct store *s, struct chain_names *names,
                                  struct error *err) MUST_CHECK;
-/* The chain of a post that names who: subject and key; the organization, and the parent from a
- * claim, as last seen with that key. */
+/* The chain of a post that names who: subject, key, or both; the subject where only the key is
+ * named, the organization, and the parent from a claim are those last seen with that key. */
 enum status chain_of_post(struct store *s, const char *subject, const char *key_id, bool create,
                           int64_t now_us, struct chain_place *place, bool *known,
                           struct error *err) MUST_CHECK;

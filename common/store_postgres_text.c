@@ -131,8 +131,9 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                        "$3::integer <> 0), "
                        "'') FROM spendgate.account a JOIN spendgate.chain_account m ON "
                        "m.account_id = a.id "
-                       "WHERE a.name = $1 AND m.roles & $2::integer <> 0 ORDER BY m.chain_id DESC "
-                       "LIMIT 1",
+                       "WHERE a.name = $1 AND m.roles & $2::integer <> 0 AND EXISTS (SELECT 1 FROM "
+                       "spendgate.chain_account p WHERE p.chain_id = m.chain_id AND p.roles & 2 "
+                       "<> 0) ORDER BY m.chain_id DESC LIMIT 1", /* 2: CHAIN_SUBJECT */
                        "find a name last seen", false },
     [PG_SPENT] = { "SELECT coalesce(sum(CASE WHEN c.kind = 1 THEN -c.amount_nanos "
                    "ELSE c.amount_nanos END) FILTER (WHERE c.at_us < $3), 0)::bigint, "

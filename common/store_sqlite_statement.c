@@ -62,8 +62,9 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_LAST_SEEN] =
         "SELECT coalesce((SELECT o.name FROM chain_account n JOIN account o ON o.id = n.account_id "
         "WHERE n.chain_id = m.chain_id AND n.roles & ?3), '') FROM account a JOIN chain_account m "
-        "ON m.account_id = a.id WHERE a.name = ?1 AND m.roles & ?2 ORDER BY m.chain_id DESC LIMIT "
-        "1",
+        "ON m.account_id = a.id WHERE a.name = ?1 AND m.roles & ?2 AND EXISTS (SELECT 1 FROM "
+        "chain_account p WHERE p.chain_id = m.chain_id AND p.roles & 2) ORDER BY m.chain_id DESC "
+        "LIMIT 1", /* 2: CHAIN_SUBJECT */
     [SQL_SPENT] = "SELECT coalesce(sum(CASE WHEN c.at_us >= ?3 THEN 0 WHEN c.kind = 1 "
                   "THEN -c.amount_nanos ELSE c.amount_nanos END), 0), "
                   "coalesce(min(CASE WHEN c.at_us >= ?3 THEN c.at_us END), 0) "

@@ -410,7 +410,7 @@ is sql("SELECT who FROM event WHERE note = 'by sudo'"), ($> == 0 ? "bob\n" : "$m
 
 says('report', qr/\AACCOUNT +SPENT +CHARGES\n\Q$tina\E +\$0\.050000001 +3\nTotal +\$0\.050000001 +3\n/, 'report');
 my $report = as_json('report', '--by', 'model');
-is $report->{total_usd}, '0.050000001', 'report --json: the total';
+is $report->{spent_usd}, '0.050000001', 'report --json: the total';
 is_deeply { map { ($_->{model} // '', $_->{spent_usd}) } @{ $report->{rows} } }, { '' => '0.05', 'small' => '0', 'mo"del,x' => '0.000000001' }, 'and its rows';
 like $report->{from}, qr/-01T00:00:00Z\z/, 'since the first of the month';
 my @today = gmtime;
@@ -418,7 +418,7 @@ my $today = sprintf '%04d-%02d-%02d', $today[5] + 1900, $today[4] + 1, $today[3]
 says('report --by day --csv', qr/\Aday,spent_usd,charges\r\n\Q$today\E,0\.050000001,3\r\n\z/, 'report', '--by', 'day', '--csv');
 says("report --by $_", qr/Total/, 'report', '--by', $_) for qw(account key route model day);
 is scalar @{ as_json('report', '--by', 'model', '--limit', '1')->{rows} }, 1, 'report --limit';
-is as_json('report', '--from', '2001-01-01', '--to', '2001-02-01')->{total_usd}, '0', 'report of another time';
+is as_json('report', '--from', '2001-01-01', '--to', '2001-02-01')->{spent_usd}, '0', 'report of another time';
 refuses('report by nonsense', 2, qr/'mood' is not/, 'report', '--by', 'mood');
 
 # ---- explain -----------------------------------------------------------------------------------------
@@ -438,6 +438,8 @@ sub explains {
 }
 
 my @ask = ('--subject', $tina, '--path', '/api/chat/x?y=1');
+($status, my $only_held) = post('/v1/holds', { subject => $tina, key_id => 'ak_held', amount_usd => '0' });
+cli('hold', 'void', $only_held->{hold_id});
 my $before = sql('SELECT count(*), (SELECT count(*) FROM hold), (SELECT count(*) FROM account), (SELECT count(*) FROM chain) FROM event');
 my $told = explains('an allow', 200, undef, undef, @ask);
 is $told->{path}, '/api/chat/x', 'explain: the path';
@@ -447,6 +449,7 @@ is $told->{hold_usd}, '0.05', 'explain: the hold';
 my ($line) = grep { $_->{period} eq 'day' } @{ $told->{budgets} };
 is_deeply [ @$line{qw(base_usd credit_usd carry_usd limit_usd spent_usd held_usd)} ], [ '0.5', '5', '0', '5.5', '0.050000001', '0' ], 'explain: every number of a budget';
 is explains('a key alone', 200, undef, undef, '--key-id', 'ak_1', '--path', '/api/chat')->{subject}, $tina, 'explain: whose key';
+is explains('a key that only held', 200, undef, undef, '--key-id', 'ak_held', '--path', '/api/chat')->{subject}, $tina, 'explain: whose key';
 explains('another plan', 200, undef, undef, @ask, '--plan', 'pro');
 # Ten of sixty a minute are used up: the limit is the subject's, whatever key is used.
 my $spent_rate = time * 1_000_000_000 + 11_000_000_000;

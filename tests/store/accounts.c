@@ -273,6 +273,44 @@ test_a_post_without_a_hold_counts_on_the_organization_of_its_key(void)
 }
 
 static void
+test_a_post_that_names_the_key_only_counts_on_its_subject_and_organization(void)
+{
+    struct fixture *f = setup();
+    struct chain_names names = names_of("ak_1", "user_1", "org_1");
+    struct spend spend = { .key_id = "ak_1", .cost_nanos = CENT };
+    struct spend stranger = { .key_id = "ak_2", .cost_nanos = CENT };
+
+    f->plans[0].hold.nanos = 0;
+    add_budget(&f->plans[0], PERIOD_DAY, 5 * CENT)->per = PER_ORG;
+    add_budget(&f->plans[0], PERIOD_WEEK, 5 * CENT)->per = PER_KEY;
+    /* Of a key that nobody was seen with only the key is known, also later. */
+    CHECK_INT("made", OUTCOME_DONE, change(f, "key:ak_1", ACCOUNT_REVOKE, 0, NULL));
+    CHECK_INT("made", OUTCOME_DONE, change(f, "key:ak_1", ACCOUNT_UNREVOKE, 0, NULL));
+    CHECK_STATUS(STATUS_OK,
+                 store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+                 &f->err);
+    CHECK_STRING("who pays", "key:ak_1", f->result.charge.account);
+    CHECK_TRUE("first", admit_names(f, &names, &f->plans[0], NOON));
+    for (int i = 1; i <= 2; i++) {
+        CHECK_STATUS(
+            STATUS_OK,
+            store_spend(f->store, &spend, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+            &f->err);
+        CHECK_STRING("who pays", "user_1", f->result.charge.account);
+        CHECK_STRING("by which key", "ak_1", f->result.charge.key_id);
+        CHECK_INT("user", i * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
+        CHECK_INT("org", i * CENT, line_of(f, "org_1", PERIOD_DAY, NOON).spent_nanos);
+        CHECK_INT("key", (i + 1) * CENT, line_of(f, "key:ak_1", PERIOD_WEEK, NOON).spent_nanos);
+    }
+    CHECK_STATUS(
+        STATUS_OK,
+        store_spend(f->store, &stranger, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
+        &f->err);
+    CHECK_INT("a key nobody knows", OUTCOME_UNKNOWN_ACCOUNT, f->result.outcome);
+    teardown(f);
+}
+
+static void
 test_the_names_last_seen_are_those_of_the_key_else_of_the_subject(void)
 {
     struct fixture *f = setup();
@@ -287,6 +325,10 @@ test_the_names_last_seen_are_those_of_the_key_else_of_the_subject(void)
     asked = names_of("", "user_1", "");
     CHECK_STATUS(STATUS_OK, store_names_last_seen(f->store, &asked, &f->err), &f->err);
     CHECK_STRING("of the subject", "org_1", asked.organization);
+    asked = names_of("ak_1", "", "");
+    CHECK_STATUS(STATUS_OK, store_names_last_seen(f->store, &asked, &f->err), &f->err);
+    CHECK_STRING("whose key it is", "user_1", asked.subject);
+    CHECK_STRING("and where", "org_1", asked.organization);
     asked = names_of("", "user_1", "org_2");
     CHECK_STATUS(STATUS_OK, store_names_last_seen(f->store, &asked, &f->err), &f->err);
     CHECK_STRING("what is known is kept", "org_2", asked.organization);
@@ -320,6 +362,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_reverify_asks_for_a_newer_verification),
     CHECK_TEST(test_a_post_without_a_hold_counts_on_the_parent_that_a_claim_named),
     CHECK_TEST(test_a_post_without_a_hold_counts_on_the_organization_of_its_key),
+    CHECK_TEST(test_a_post_that_names_the_key_only_counts_on_its_subject_and_organization),
     CHECK_TEST(test_the_names_last_seen_are_those_of_the_key_else_of_the_subject),
     CHECK_TEST(test_an_organization_that_is_the_subject_counts_once),
 };
