@@ -117,6 +117,17 @@ struct credit_reply {
     const char *note;
 };
 
+/* The period that was credited: the one that was named, else that of the only budget. */
+static const char *
+credited_period(const struct credit_request *request, const struct ledger *ledger)
+{
+    for (size_t i = 0; i < ledger->line_count && request->period == 0; i++) {
+        if (ledger->lines[i].limited)
+            return period_kind_name(ledger->lines[i].spec.kind);
+    }
+    return request->period != 0 ? period_kind_name(request->period) : NULL;
+}
+
 /* Runs inside the store's transaction. */
 static void
 write_credit(void *context, const struct result *result, struct buf *out)
@@ -129,7 +140,7 @@ write_credit(void *context, const struct result *result, struct buf *out)
     buf_add(out, ",\"amount_usd\":");
     buf_add_json_money(out, request->amount_nanos);
     buf_add(out, ",\"period\":");
-    buf_add_json_string(out, request->period != 0 ? period_kind_name(request->period) : NULL);
+    buf_add_json_string(out, credited_period(request, result->ledger));
     buf_add(out, ",\"expires_at\":");
     buf_add_json_time(out, request->expires_us);
     buf_add(out, ",\"note\":");
@@ -189,6 +200,8 @@ credit_record(struct call *call, struct store *store, const struct credit_reques
                           &reply, &err);
     if (status == STATUS_OVERFLOW)
         refusal_set(refusal, 400, "invalid_field", "amount_usd: %s", err.message);
+    else if (status == STATUS_INVALID) /* not asked before: a repeat may come after the end */
+        refusal_set(refusal, 400, "invalid_field", "expires_at: is in the past");
     else if (status != STATUS_OK)
         call_store_failed(call, &err, refusal);
     else if (result.outcome == OUTCOME_UNKNOWN_BUDGET && request->period == 0)
@@ -215,8 +228,6 @@ budgets_credit(struct call *call)
     credit_parse(&fields, &request, &refusal);
     call_actor_read(call, &fields, &actor, &refusal);
     call_idempotency(call, &fields, &idempotency, &refusal);
-    if (request.expires_us > 0 && request.expires_us <= call->now_us)
-        refusal_set(&refusal, 400, "invalid_field", "expires_at: is in the past");
     credit_fingerprint(&request, actor.note, idempotency.fingerprint);
     store = refused(&refusal) ? NULL : call_store(call, &refusal);
     if (store != NULL)

@@ -239,8 +239,9 @@ $answer = says('200', 'a spend with exact nanos', 'POST', '/v1/spend', '{"cost_u
 is $answer->{json}{cost_usd}, '0.000000001', 'a nano-dollar';
 $answer = says('200', 'a form', 'POST', '/v1/spend', 'subject=user_a&cost_cents=2.5&metadata=%7B%7D', type => "$form; charset=utf-8");
 is $answer->{json}{cost_usd}, '0.025', 'cents';
-$answer = says('200', 'only a key', 'POST', '/v1/spend', { key_id => 'ak_1', cost_usd => '0.5' });
-is call('GET', '/v1/charges?key=ak_1&limit=1')->{json}{charges}[0]{account}, 'key:ak_1', 'then the key pays';
+account('key:ak_alone');
+$answer = says('200', 'only a key, seen with nobody', 'POST', '/v1/spend', { key_id => 'ak_alone', cost_usd => '0.5' });
+is call('GET', '/v1/charges?key=ak_alone&limit=1')->{json}{charges}[0]{account}, 'key:ak_alone', 'then the key pays';
 $answer = says('200', 'above the budget', 'POST', '/v1/spend', { subject => 'user_a', cost_usd => '2' });
 is $answer->{json}{over_budget}, JSON::PP::true, 'over_budget';
 is $answer->{json}{overrun_usd}, '0.037300001', 'overrun_usd';
@@ -509,6 +510,7 @@ says('404 unknown_budget', 'clear what is not there', 'DELETE', '/v1/accounts/us
 account('user_c', none => '1');
 $answer = replays('a credit with a key', 'POST', '/v1/accounts/user_c/credits', { amount_usd => '2.5', note => 'thanks', idempotency_key => 'c1' });
 is "$answer->{json}{account} $answer->{json}{amount_usd} $answer->{json}{note}", 'user_c 2.5 thanks', 'credit: values';
+is $answer->{json}{period}, 'none', 'and which budget it was';
 is budget('user_c')->{limit_usd}, '3.5', 'raises the only budget, once';
 says('422 idempotency_key_reuse', 'the key for another amount', 'POST', '/v1/accounts/user_c/credits', { amount_usd => '2' }, key => 'c1');
 says('200', 'a credit as a form', 'POST', '/v1/accounts/user_c/credits', 'amount_usd=0.5&period=none&expires_at=2099-01-01T00:00:00Z', type => $form);
@@ -517,6 +519,11 @@ says('400 missing_field', 'a credit of nothing', 'POST', '/v1/accounts/user_c/cr
 says('400 invalid_field', "a credit of $_", 'POST', '/v1/accounts/user_c/credits', qq({"amount_usd":$_})) for '0', '-1', '"x"', '1000000001';
 says('400 invalid_field', 'a credit for a decade', 'POST', '/v1/accounts/user_c/credits', { amount_usd => '1', period => 'decade' });
 says('400 invalid_field', 'a credit that has ended', 'POST', '/v1/accounts/user_c/credits', { amount_usd => '1', expires_at => '2020-01-01T00:00:00Z' });
+my %brief = (amount_usd => '1', expires_at => POSIX::strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(time + 2)), idempotency_key => 'brief');
+$answer = says('200', 'a credit that ends soon', 'POST', '/v1/accounts/user_c/credits', \%brief);
+sleep 2.1;
+my $late = says('200', 'the same again when it has ended', 'POST', '/v1/accounts/user_c/credits', \%brief);
+is $late->{body}, $answer->{body}, 'the same bytes';
 says('400 invalid_field', 'a long note', 'POST', '/v1/accounts/user_c/credits', { amount_usd => '1', note => 'x' x 256 });
 says('404 unknown_budget', 'a credit for a budget that is not there', 'POST', '/v1/accounts/user_c/credits', { amount_usd => '1', period => 'day' });
 says('404 unknown_account', 'a credit for nobody', 'POST', '/v1/accounts/user_nobody/credits', { amount_usd => '1' });
@@ -565,8 +572,8 @@ is call('GET', "/v1/$_?cursor=&limit=1")->{body}, call('GET', "/v1/$_?limit=1")-
 my $count = sub { return scalar @{ call('GET', "/v1/charges?$_[0]")->{json}{charges} // [] } };
 is $count->('account=user_a&model=m'), 1, 'by model';
 is $count->('account=user_a&route=%2Fapi%2F'), 1, 'by route';
-is $count->('key=ak_1'), 2, 'by key';
-is $count->('account=key%3Aak_1'), 2, 'the account of a key counts all of its charges';
+is $count->('key=ak_1'), 1, 'by key';
+is $count->('account=key%3Aak_1'), 1, 'the account of a key counts all of its charges';
 is $count->('model=none'), 0, 'of a model that nobody used';
 is $count->('account=user_a&from=2020-01-01T00:00:00Z&to=2099-01-01T00:00:00%2B01:00'), 6, 'from and to';
 is $count->('account=user_a&from=2020-01-01T00:00:00+01:00'), 6, 'a + that nobody escaped';
@@ -581,13 +588,16 @@ says('400 invalid_field', 'a query that is too long', 'GET', '/v1/charges?model=
 
 account('user_r', none => '5');
 call('POST', '/v1/spend', { subject => 'user_r', cost_usd => $_, model => "m$_", route => '/r/', key_id => 'ak_r' }) for '0.1', '0.2';
+$answer = says('200', 'only a key', 'POST', '/v1/spend', { key_id => 'ak_r', cost_usd => '4.5' });
+is $answer->{json}{budgets}[0]{spent_usd}, '4.8', 'counts on whom the key belongs to';
+is call('GET', '/v1/charges?key=ak_r&limit=1')->{json}{charges}[0]{account}, 'user_r', 'who pays';
 for my $by (qw(account key route model day)) {
     $answer = says('200', "report by $by", 'GET', "/v1/report?by=$by", undef, role => 'read');
     is $answer->{json}{by}, $by, "report by $by: says so";
     ok !(grep { !exists $_->{$by} || !defined $_->{spent_usd} || $_->{charges} !~ /\A\d+\z/ } @{ $answer->{json}{rows} }), "report by $by: rows";
 }
 my %row = map { ($_->{account} // '') => $_ } @{ call('GET', '/v1/report?by=account')->{json}{rows} };
-is "$row{user_r}{spent_usd} $row{user_r}{charges}", '0.3 2', 'report: sums';
+is "$row{user_r}{spent_usd} $row{user_r}{charges}", '4.8 3', 'report: sums';
 is $row{user_a}{spent_usd}, '0.037300001', 'report: refunds are taken off';
 %row = map { ($_->{model} // '') => $_ } @{ call('GET', '/v1/report?by=model')->{json}{rows} };
 is "$row{'m0.2'}{spent_usd} $row{'m0.2'}{charges}", '0.2 1', 'report by model: sums';
@@ -649,7 +659,7 @@ sub cgi {
 $gate->write_file("tmp/cgi.$_", '') for qw(out err);
 $answer = cgi('POST', '/v1/spend', '{"subject":"user_r","cost_usd":"0.7"}', CONTENT_TYPE => 'application/json');
 is $answer->{status}, 200, 'CGI: a spend' or diag $answer->{raw};
-is budget('user_r')->{spent_usd}, '1', 'CGI: is recorded';
+is budget('user_r')->{spent_usd}, '5.5', 'CGI: is recorded';
 $answer = cgi('GET', '/v1/accounts/user_r');
 is $codec->decode($answer->{body})->{account}, 'user_r', 'CGI: an account';
 is cgi('GET', '/healthz')->{status}, 200, 'CGI: healthz';
