@@ -366,6 +366,10 @@ deny_admission(struct hearing *hearing)
     case REASON_FROZEN:
         return deny(hearing, DENIAL_FROZEN);
     case REASON_EXPIRED:
+        (void)error_set(&hearing->err, STATUS_CONFLICT,
+                        "`spendgate account renew %s --until 30d` (or another time, or never) "
+                        "moves the date",
+                        hearing->verdict.account);
         return deny(hearing, DENIAL_EXPIRED);
     case REASON_SCOPE:
         denial->required = hearing->route != NULL ? &hearing->route->scopes : NULL;
@@ -431,8 +435,6 @@ explanation(const struct hearing *hearing)
 {
     if (hearing->err.message[0] != '\0')
         return hearing->err.message;
-    if (hearing->denial.code == DENIAL_EXPIRED)
-        return "`spendgate account renew ACCOUNT` moves the date";
     if (hearing->denial.code == DENIAL_NO_PLAN)
         return "no plan matches, and there is no default_plan";
     return NULL;

@@ -261,7 +261,7 @@ at(2028, 3, 31, 0, 0, 30);
 my $ended = ask($riks);
 is $ended->{status} . ' ' . $ended->{error}, '401 expired', 'thirty days from first sight, whatever came in between';
 like $ended->{denial}{expired_at}, qr/\A2028-03-31T00:00:0\d(?:\.\d+)?Z\z/, 'expired_at';
-like $gate->logs, qr/event=deny[^\n]*expired[^\n]*account renew/, 'the log line says how to renew' or diag $gate->logs;
+like $gate->logs, qr/event=deny[^\n]*expired[^\n]*`spendgate account renew \Q$rik\E --until 30d`/, 'the log line says how to renew' or diag $gate->logs;
 ($code) = $gate->cli('account', 'renew', $rik, '--until', '60d');
 is said(ask($riks)), 200, 'renewed';
 at(2028, 6, 1);
