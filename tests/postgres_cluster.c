@@ -29,7 +29,7 @@ static const char settings[] =
     "unix_socket_permissions = 0777\n"
     "max_connections = 120\n"
     "shared_buffers = 32MB\n"
-    "fsync = on\n"
+    "fsync = off\n"              /* servers die here, not machines: a write is enough */
     "synchronous_commit = off\n" /* what must be durable has to say so itself */
     "default_transaction_isolation = 'serializable'\n" /* and which isolation it needs */
     "wal_writer_delay = 10s\n"                         /* nor does the disk get it by chance */
@@ -306,7 +306,7 @@ cluster_sql(struct postgres_cluster *c, const char *database, const char *sql, c
 }
 
 void
-cluster_database(struct postgres_cluster *c, char *name, size_t size)
+cluster_database(struct postgres_cluster *c, const char *template, char *name, size_t size)
 {
     char sql[128];
     struct buf text;
@@ -314,7 +314,8 @@ cluster_database(struct postgres_cluster *c, char *name, size_t size)
     buf_init(&text, name, size);
     buf_add_format(&text, "spendgate%d", ++c->databases);
     buf_init(&text, sql, sizeof(sql));
-    buf_add_format(&text, "CREATE DATABASE %s TEMPLATE template0", name);
+    buf_add_format(&text, "CREATE DATABASE %s TEMPLATE %s", name,
+                   template != NULL ? template : "template0");
     cluster_sql(c, "postgres", sql, NULL, 0);
 }
 

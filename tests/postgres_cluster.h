@@ -40,8 +40,9 @@ void cluster_remove(struct postgres_cluster *cluster);
  * or "". */
 void cluster_sql(struct postgres_cluster *cluster, const char *database, const char *sql, char *out,
                  size_t size);
-/* Make a fresh database; `name` is told. */
-void cluster_database(struct postgres_cluster *cluster, char *name, size_t size);
+/* Make a database, empty or as `template` is, to which nobody may be connected; `name` is told. */
+void cluster_database(struct postgres_cluster *cluster, const char *template, char *name,
+                      size_t size);
 /* "postgresql:///NAME?host=FOLDER&user=postgres" and `more`. */
 void cluster_url(const struct postgres_cluster *cluster, const char *database, const char *more,
                  char *out, size_t size);

@@ -137,7 +137,7 @@ prepare(const char *more)
 
     if (f == NULL)
         abort();
-    cluster_database(&cluster, f->database, sizeof(f->database));
+    cluster_database(&cluster, NULL, f->database, sizeof(f->database));
     cluster_url(&cluster, f->database, more, f->url, sizeof(f->url));
     (void)!text_copy(f->plan.name, sizeof(f->plan.name), "pro");
     f->plan.hold.set = true;

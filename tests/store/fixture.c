@@ -48,13 +48,25 @@ sqlite_remove(struct fixture *f)
 
 #ifdef HAVE_POSTGRES
 static struct postgres_cluster cluster; /* of the whole run; a database per test */
+static char migrated[64];               /* what each of them is a copy of */
 
 static bool
 postgres_begin(void)
 {
+    char url[256];
+    const struct store_options options = { .url = url };
+    struct error err;
+    int applied;
+
     if (!cluster_make(&cluster))
         return false;
     cluster_start(&cluster);
+    cluster_database(&cluster, NULL, migrated, sizeof(migrated));
+    cluster_url(&cluster, migrated, "", url, sizeof(url));
+    if (store_migrate(&options, &applied, &err) != STATUS_OK) {
+        printf("%s\n", err.message);
+        abort();
+    }
     return true;
 }
 
@@ -73,12 +85,9 @@ postgres_end(void)
 static bool
 postgres_make_with(struct fixture *f, const char *more)
 {
-    const struct store_options options = { .url = f->url };
-    int applied;
-
-    cluster_database(&cluster, f->database, sizeof(f->database));
+    cluster_database(&cluster, migrated, f->database, sizeof(f->database));
     cluster_url(&cluster, f->database, more, f->url, sizeof(f->url));
-    return store_migrate(&options, &applied, &f->err) == STATUS_OK;
+    return true;
 }
 
 static bool

@@ -38,7 +38,7 @@ make_url(struct place *p)
         return;
     }
 #ifdef HAVE_POSTGRES
-    cluster_database(&place_cluster, p->database, sizeof(p->database));
+    cluster_database(&place_cluster, NULL, p->database, sizeof(p->database));
     cluster_url(&place_cluster, p->database, "", p->url, sizeof(p->url));
 #else
     abort();
