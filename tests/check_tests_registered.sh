@@ -21,7 +21,7 @@ done)"
 verdict "every C file of the tests is built" "$(for file in tests/*.c tests/store/*.c; do
     grep -qw "$file" tests/Makefile.am || echo "$file"
 done)"
-verdict "every group of the store suite is in it" "$(for file in $(grep -l 'CHECK_TEST(' tests/store/*.c); do
+verdict "every group of the store suite is in it" "$(grep -l 'CHECK_TEST(' tests/store/*.c | while read -r file; do
     grep -qw "&store_$(basename "$file" .c)_tests" tests/store_contract.c || echo "$file"
 done)"
 verdict "every program with tests is run" "$(for file in $programs; do
