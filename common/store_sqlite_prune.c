@@ -6,20 +6,25 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <time.h>
 
 #include "common/buf.h"
 #include "common/log.h"
 
 #include "common/banned.h"
 
-#define PRUNE_PIECE 500
 #define PRUNE_FOUND_MAX 50000 /* rows looked up at once */
+/* Rows of a piece: as many as are removed in about PIECE_US, since every request waits for it. */
+#define PIECE_MIN 20
+#define PIECE_FIRST 100
+#define PIECE_MAX 500
+#define PIECE_US 2000
 #define ADMISSION_SWEEP \
     1024 /* admissions noted by one process before it removes those that are over */
 
 /*
  * What may go is found without a lock, into a table of this connection, and removed in short
- * pieces. A row that is found stays removable: all of them only get older. Order matters: charges
+ * pieces. A row that is found stays removable, but for a charge. Order matters: charges
  * go once no period row contains them, refunds before their charge, holds after their charge. ?1 is
  * the step's own time. Rows are found in the order of their keys and each look begins behind the
  * last one, so that none is looked at twice.
@@ -32,6 +37,16 @@ enum prune_step {
     PRUNE_CHARGES,
     PRUNE_HOLDS
 };
+
+/* The periods of a line do not overlap: the last one that begins by then contains the charge, or
+ * none does. Looked at again under the lock: a refund may have come, or a period that somebody
+ * began with the sum of its charges. */
+#define NOT_NEEDED                                                                          \
+    "NOT EXISTS (SELECT 1 FROM charge r WHERE r.refund_of = c.id AND r.refund_of <> 0) "    \
+    "AND NOT EXISTS (SELECT 1 FROM chain_account m JOIN budget b ON b.id > m.account_id * " \
+    "256 AND b.id < m.account_id * 256 + 256 WHERE m.chain_id = c.chain_id AND (SELECT "    \
+    "p.end_us FROM budget_period p WHERE p.budget_id = b.id AND p.start_us <= c.at_us "     \
+    "ORDER BY p.start_us DESC LIMIT 1) > c.at_us)"
 
 static const struct {
     const char *behind;  /* the key of the last row that was found */
@@ -56,17 +71,10 @@ static const struct {
                         "FROM budget_period WHERE end_us <= ?1 AND held_nanos = 0",
                         "DELETE FROM budget_period WHERE (budget_id, start_us) IN (SELECT a, b "
                         "FROM doomed WHERE id <= ?1) AND held_nanos = 0" },
-    /* The periods of a line do not overlap: the last one that begins by then contains the charge,
-     * or none does. */
     [PRUNE_CHARGES] = { "c.id > ?3", "c.id", "c.id, NULL",
-                        "FROM charge c WHERE c.at_us < ?1 AND c.created_us < ?1 "
-                        "AND NOT EXISTS (SELECT 1 FROM charge r WHERE r.refund_of = c.id "
-                        "AND r.refund_of <> 0) AND NOT EXISTS (SELECT 1 FROM chain_account m "
-                        "JOIN budget b ON b.id > m.account_id * 256 AND b.id < m.account_id * 256 "
-                        "+ 256 WHERE m.chain_id = c.chain_id AND (SELECT p.end_us FROM "
-                        "budget_period p WHERE p.budget_id = b.id AND p.start_us <= c.at_us "
-                        "ORDER BY p.start_us DESC LIMIT 1) > c.at_us)",
-                        "DELETE FROM charge WHERE id IN (SELECT a FROM doomed WHERE id <= ?1)" },
+                        "FROM charge c WHERE c.at_us < ?1 AND c.created_us < ?1 AND " NOT_NEEDED,
+                        "DELETE FROM charge AS c WHERE id IN (SELECT a FROM doomed WHERE id <= ?1) "
+                        "AND " NOT_NEEDED },
     [PRUNE_HOLDS] = { "h.id > ?3", "h.id", "h.id, NULL",
                       "FROM hold h WHERE h.state <> 0 AND h.expires_us < ?1 "
                       "AND NOT EXISTS (SELECT 1 FROM charge c WHERE c.id IN (h.charge_id, "
@@ -179,28 +187,75 @@ find_doomed(struct sqlite_store *s, enum prune_step step, int64_t time_us, struc
     return status == STATUS_OK && *count > 0 ? note_last_key(s, key, err) : status;
 }
 
-/* Remove what was found, one short transaction per piece. */
+/* One short transaction: what was found, up to that number. */
+static enum status
+remove_piece(struct sqlite_store *s, enum prune_step step, int64_t last, int64_t *removed,
+             struct error *err)
+{
+    int64_t changed = 0, cleared;
+    enum status status = run_once(s, prune_sql[step].remove, last, 0, &changed, err);
+
+    if (status == STATUS_OK)
+        status = run_once(s, "DELETE FROM doomed WHERE id <= ?1", last, 0, &cleared, err);
+    if (status != STATUS_OK) {
+        sqlite_rollback(&s->base);
+        return status;
+    }
+    status = sqlite_commit(&s->base, false, err);
+    if (status == STATUS_OK)
+        *removed += changed;
+    return status;
+}
+
+static int64_t
+monotonic_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t
+next_piece(int64_t piece, int64_t took_us)
+{
+    if (took_us > PIECE_US)
+        return piece / 2 > PIECE_MIN ? piece / 2 : PIECE_MIN;
+    if (took_us < PIECE_US / 2)
+        return piece * 2 < PIECE_MAX ? piece * 2 : PIECE_MAX;
+    return piece;
+}
+
+/* The lock is not fair: who takes it again at once leaves those who wait asleep. */
+static void
+give_way(int64_t took_us)
+{
+    struct timespec pause = { took_us / 1000000, took_us % 1000000 * 1000 };
+
+    nanosleep(&pause, NULL);
+}
+
+/* Remove what was found, in pieces, and be away for as long as each of them took. */
 static enum status
 remove_doomed(struct sqlite_store *s, enum prune_step step, int64_t count, int64_t *removed,
               struct error *err)
 {
     enum status status = STATUS_OK;
-    int64_t changed;
+    int64_t piece = PIECE_FIRST, took_us = 0, done = 0;
 
-    for (int64_t done = 0; done < count && status == STATUS_OK; done += PRUNE_PIECE) {
+    while (done < count && status == STATUS_OK) {
+        if (done > 0)
+            give_way(took_us);
         status = sqlite_begin(&s->base, STORE_WRITE, err);
         if (status != STATUS_OK)
             return status;
-        status = run_once(s, prune_sql[step].remove, done + PRUNE_PIECE, 0, &changed, err);
-        *removed += changed;
-        if (status == STATUS_OK)
-            status = run_once(s, "DELETE FROM doomed WHERE id <= ?1", done + PRUNE_PIECE, 0,
-                              &changed, err);
-        if (status != STATUS_OK) {
-            sqlite_rollback(&s->base);
-            return status;
-        }
-        status = sqlite_commit(&s->base, false, err);
+        took_us = monotonic_us();
+        done += piece;
+        status = remove_piece(s, step, done, removed, err);
+        took_us = monotonic_us() - took_us;
+        piece = next_piece(piece, took_us);
+        if (s->wal_frames > CHECKPOINT_FRAMES) /* not left to a request */
+            sqlite_checkpoint_if_alone(s);
     }
     return status;
 }

@@ -187,6 +187,48 @@ test_prune_goes_on_behind_each_piece_and_around_what_is_kept(void)
     }
 }
 
+/* As another process may do while prune is at work: it refunds one of the charges that were found,
+ * and begins a period with the sum of another one. */
+static void
+when_the_first_goes(struct place *p, int refunded, int counted)
+{
+    char work[1024];
+    const char *schema = p->kind == POSTGRES ? "spendgate." : "";
+
+    snprintf(work, sizeof(work),
+             "INSERT INTO %scharge (id, nonce, kind, chain_id, amount_nanos, at_us, created_us, "
+             "hold_id, refund_of) VALUES (900000, 1, 1, 1, %d, %" PRId64 ", %" PRId64
+             ", %d, %d); INSERT INTO %sbudget_period (budget_id, start_us, end_us, spent_nanos, "
+             "held_nanos) SELECT id, %" PRId64 ", %" PRId64 ", %d, 0 FROM %sbudget;",
+             schema, REFUND, SPENDING + refunded * SECOND, NOON, FIRST + refunded, FIRST + refunded,
+             schema, SPENDING + counted * SECOND, SPENDING + (counted + 1) * SECOND, COST, schema);
+    if (p->kind == SQLITE)
+        run(p, "CREATE TRIGGER other AFTER DELETE ON charge WHEN OLD.id = %d BEGIN %s END",
+            FIRST + 1, work);
+    else
+        run(p,
+            "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN %s RETURN NULL; "
+            "END'; CREATE TRIGGER other AFTER DELETE ON charge FOR EACH ROW WHEN (OLD.id = %d) "
+            "EXECUTE FUNCTION other()",
+            work, FIRST + 1);
+}
+
+static void
+test_a_charge_that_is_needed_again_meanwhile_stays(void)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct place *p = make_past((enum kind)kind, SOME);
+        int64_t kept = each(SOME, KEPT_EACH), removed;
+
+        when_the_first_goes(p, 5490, 5000);
+        CHECK_STATUS(STATUS_OK, prune(p, &removed), &p->err);
+        CHECK_INT("charges and refunds", 2 * kept + 3, rows_of(p, "charge"));
+        CHECK_INT("holds", kept + 1 + 2, rows_of(p, "hold"));
+        CHECK_INT("verify", 0, differences(p));
+        drop_place(p);
+    }
+}
+
 /* ---- a part of it --------------------------------------------------------------------------- */
 
 /* From now on, whoever deletes that row gets an error. */
@@ -351,6 +393,7 @@ main(void)
 {
     const struct check_test tests[] = {
         CHECK_TEST(test_prune_goes_on_behind_each_piece_and_around_what_is_kept),
+        CHECK_TEST(test_a_charge_that_is_needed_again_meanwhile_stays),
         CHECK_TEST(test_a_prune_that_stops_in_any_step_leaves_the_books_right),
         CHECK_TEST(test_a_prune_that_is_killed_again_and_again_comes_to_its_end),
         CHECK_TEST(test_a_charge_that_is_lost_is_found_also_after_a_prune_that_stopped),
