@@ -299,8 +299,8 @@ enum status ledger_settle(struct ledger *ledger, struct hold *hold, int64_t cost
 enum status ledger_void(struct ledger *ledger, struct hold *hold, int64_t now_us,
                         struct error *err) MUST_CHECK;
 /* HELD and past its time becomes EXPIRED, and the room is free; with `charge` the amount is charged
- * (expiry_charged_nanos). Lines of its placement. Appends EVENT_HOLD_EXPIRED. STATUS_CONFLICT
- * otherwise. */
+ * (expiry_charged_nanos), or nothing where a counter cannot take it. Lines of its placement.
+ * Appends EVENT_HOLD_EXPIRED. STATUS_CONFLICT otherwise. */
 enum status ledger_expire(struct ledger *ledger, struct hold *hold, bool charge, int64_t now_us,
                           struct error *err) MUST_CHECK;
 /*

@@ -519,6 +519,26 @@ test_i5_an_expiry_that_charges_is_corrected_by_the_late_post(void)
     CHECK_INT("spent", 3, ledger.lines[0].spent_nanos);
 }
 
+/* Each look at the store journals it first, so it would refuse them all. */
+static void
+test_i5_an_expiry_that_a_full_counter_cannot_be_charged_frees_its_room(void)
+{
+    struct hold hold;
+
+    fresh();
+    line_add(SUBJECT, PERIOD_DAY, -1);
+    line_add(ALL, PERIOD_DAY, -1);
+    hold = hold_placed(10);
+    ledger.lines[1].spent_nanos = MONEY_MAX_NANOS - 5;
+    CHECK_STATUS(STATUS_OK, ledger_expire(&ledger, &hold, true, NOW + 5 * MINUTE, &err), &err);
+    CHECK_INT("state", HOLD_EXPIRED, hold.state);
+    CHECK_INT("charged", 0, hold.expiry_charged_nanos);
+    for (int i = 0; i < 2; i++)
+        CHECK_INT("held", 0, ledger.lines[i].held_nanos);
+    CHECK_INT("spent", 0, ledger.lines[0].spent_nanos);
+    CHECK_STATUS(STATUS_OK, ledger_settle(&ledger, &hold, 5, NOW, &effect, &err), &err);
+}
+
 /* An operator may have refunded all of it. */
 static void
 test_i5_an_expiry_that_charged_does_not_come_back(void)
@@ -1622,6 +1642,7 @@ main(void)
         CHECK_TEST(test_i5_a_hold_expires_at_its_time_and_not_before),
         CHECK_TEST(test_i5_a_post_after_expiry_is_recorded_once),
         CHECK_TEST(test_i5_an_expiry_that_charges_is_corrected_by_the_late_post),
+        CHECK_TEST(test_i5_an_expiry_that_a_full_counter_cannot_be_charged_frees_its_room),
         CHECK_TEST(test_i5_an_expiry_that_charged_does_not_come_back),
         CHECK_TEST(test_a_post_of_a_hold_past_its_time_that_nobody_expired_settles_it),
         CHECK_TEST(test_i6_all_lines_change_or_none),
