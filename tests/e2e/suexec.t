@@ -76,6 +76,38 @@ END
     is seen($posted)->{hold}, 'settled', 'the tracker under suexec' or diag $posted->{body}, $gate->logs;
 }
 
+# mod_fcgid's checker in an .htaccess file: mod_fcgid starts the authorizer, and suexec makes it the customer's.
+{
+    my $gate = new_gate();
+    $gate->start_clerk;
+    $gate->write_settings;
+    $gate->write_file('www/api/who.pl', $page, 0755);
+    Spendgate::Hosting::start($gate, guard => 'fcgid', suexec => $name);
+    give_away($gate, qw(bin www/api www/spendgate store cache etc/spendgate.conf etc/clerk_secret_key));
+    my $xena   = $gate->subject('xena');
+    my $secret = $gate->key(subject => $xena);
+    my $answer = $gate->decided('GET', '/api/who.pl', key => $secret);
+    is $answer->{status}, 200, 'FcgidAccessChecker under suexec passes' or diag $answer->{body}, $gate->logs;
+    my %owners = map { (stat "/proc/$_")[4] => 1 } grep { (readlink("/proc/$_/exe") // '') eq $gate->path('bin/spendgate-authorizer') } map { m{(\d+)\z} } glob '/proc/[0-9]*';
+    is join(' ', keys %owners), $customer[0], 'the authorizer runs as the customer';
+    is seen($answer)->{uid}, $customer[0], 'and so does the page';
+    is seen($answer)->{env}{REMOTE_USER}, $xena, 'which sees who asks in REMOTE_USER';
+    is seen($gate->get('/api/env.php', key => $secret))->{env}{SPENDGATE_SUBJECT}, $xena, 'the host\'s PHP sees all';
+    for my $how ([ 'GET', '/api/file.txt' ], [ 'POST', '/api/who.pl', body => 'x' x 3_000_000 ]) {
+        $answer = $gate->request(@$how);
+        is "$answer->{status} " . (seen($answer)->{error} // ''), '401 missing_credential', "@$how[0, 1]: a denial" or diag $answer->{body}, $gate->logs;
+    }
+    $gate->stop('apache');
+
+    # A program that is not the customer's: suexec runs nothing, and the gate is closed.
+    chown 0, 0, $gate->path('bin/spendgate-authorizer') or die $!;
+    Spendgate::Hosting::start($gate, guard => 'fcgid', suexec => $name);
+    give_away($gate, qw(www/api www/spendgate));
+    $answer = $gate->get('/api/file.txt', key => $secret, timeout => 90);
+    is "$answer->{status} " . (seen($answer)->{error} // ''), '503 auth_unavailable', 'a program that suexec does not run: closed' or diag $answer->{body};
+    like $gate->read_file('log/error.log') . do { local (@ARGV, $/) = '/var/log/apache2/suexec.log'; <> }, qr/target uid\/gid/, 'and suexec says why';
+}
+
 # The host's own CGI behind mod_authnz_fcgi: of our variables suexec leaves REMOTE_USER.
 {
     my $gate = new_gate();

@@ -428,7 +428,7 @@ sub _clean_environment {
     return;
 }
 
-# start(NAME, COMMAND, ...): run it as the servers' user, output to log/NAME.log. `ready` is asked until true.
+# start(NAME, COMMAND, ...): run it as the servers' user (root => 1: as we are), output to log/NAME.log. `ready` is asked until true.
 sub start {
     my ($self, $name, $command, %option) = @_;
     croak "$name already runs" if $self->{pid_of}{$name};
@@ -437,7 +437,7 @@ sub start {
     if ($pid == 0) {
         eval {
             setpgrp;
-            $self->_become_server_user;
+            $self->_become_server_user unless $option{root};
             $self->_clean_environment(%{ $option{env} // {} });
             open STDIN,  '<',  '/dev/null' or die "/dev/null: $!";
             open STDERR, '>>', $log        or die "$log: $!";

@@ -30,7 +30,7 @@ sub gate_section {
     return qq(gate { root = "$root"  interpreter ".php" { command = "/usr/bin/php-cgi" } }\n);
 }
 
-# suexec => USER: CGI programs run as that user; mod_fcgid would need an Apache of root's then, and is left out.
+# suexec => USER: CGI programs run as that user; with guard => 'fcgid' so does what mod_fcgid starts, and Apache is root's, as it has to be.
 # start($gate, guard => 'gate' or 'fcgid', mpm => 'event' or 'prefork', extra => TEXT, override => AllowOverride's words, timeout => seconds,
 # change => { FROM => TO } of the guard's .htaccess).
 sub start {
@@ -39,6 +39,7 @@ sub start {
     my $port   = $gate->{ports}{web} //= Spendgate::E2E::free_port();
     my $mpm    = $option{mpm} // 'event';
     my $guard  = $option{guard};
+    my $root   = $option{suexec} && $guard eq 'fcgid';
     make_path("$folder/cgi-bin", "$folder/www/spendgate", "$folder/run/fcgid");
     $gate->_own("$folder/run/fcgid");
     install($gate, $_, "www/spendgate/$_") for qw(gate.cgi deny.cgi tracker.cgi);
@@ -48,7 +49,7 @@ sub start {
     my @modules = (
         "mpm_$mpm", $mpm eq 'prefork' ? 'cgi' : 'cgid',
         qw(authn_core authz_core authz_user authz_host access_compat actions alias dir env headers include mime rewrite setenvif
-          unique_id proxy proxy_fcgi), $option{suexec} ? 'suexec' : 'fcgid'
+          unique_id proxy proxy_fcgi), $option{suexec} ? 'suexec' : (), $root || !$option{suexec} ? 'fcgid' : ()
     );
     my $load = join '', map { "LoadModule ${_}_module /usr/lib/apache2/modules/mod_$_.so\n" } @modules;
     my $processes = $mpm eq 'prefork' ? "StartServers 4\nMaxRequestWorkers 16\n" : <<'END' . qq(ScriptSock "$folder/run/cgid.sock"\n);
@@ -67,6 +68,7 @@ DefaultRuntimeDir "$folder/run"
 ErrorLog "$folder/log/error.log"
 LogLevel warn
 $load
+@{[ $root ? "User \"#$gate->{uid}\"\nGroup \"#$gate->{gid}\"" : q() ]}
 @{[ $option{suexec} ? "Suexec On\nSuexecUserGroup $option{suexec}" : 'Suexec Off' ]}
 LogFormat "%h %u \\"%r\\" %>s %b" plain
 CustomLog "$folder/log/access.log" plain
@@ -107,7 +109,7 @@ ProxyFCGIBackendType GENERIC
 </Directory>
 @{[ $option{extra} // '' ]}
 END
-    $gate->start('apache', [ '/usr/sbin/apache2', '-D', 'FOREGROUND', '-f', $config ],
+    $gate->start('apache', [ '/usr/sbin/apache2', '-D', 'FOREGROUND', '-f', $config ], root => $root,
         ready => sub { Spendgate::E2E::_accepts("127.0.0.1:$port") });
     return;
 }
