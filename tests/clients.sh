@@ -26,6 +26,12 @@ verdict "each class lies where PSR-4 looks for it" "$(php -r '
         class_exists($class) or interface_exists($class) or print "$class\n";
     }
 ' "$work/php" 2>&1)"
+# shellcheck disable=SC2016
+printf '%s\n' '<?php' 'function f(int|string $a,) { return $a?->b(c: 1); }' 'str_contains("a", "b"); function_exists("fsync") && fsync($f);' >"$work/new.php"
+verdict "what is newer than PHP 7.4 is found" \
+    "$(php tests/php_74.php "$work/new.php" | sed "s|.*:\([0-9]*: .*\) is newer than PHP 7.4|\1|" | sort | tr '\n' ',' |
+        grep -vxF '2: ?->,2: a comma behind the last parameter,2: a named argument,2: a union type,3: str_contains(),')"
+verdict "the client and the examples need nothing newer than PHP 7.4" "$(find "$work/php" examples -name '*.php' -exec php tests/php_74.php {} + 2>&1)"
 (cd "$work/php" && phpunit --log-junit "$work/phpunit.xml") >"$work/phpunit.log" 2>&1
 phpunit_status=$?
 count=$(sed -n 's/.*<testsuite name="spendgate" tests="\([0-9]*\)".*errors="\([0-9]*\)".*failures="\([0-9]*\)".*skipped="\([0-9]*\)".*/\1 \2 \3 \4/p' \

@@ -11,7 +11,7 @@ use Spendgate\HttpTransport;
 final class HttpTransportTest extends ServerTestCase
 {
     /** @return array<string,array{0:bool}> */
-    public function ways(): array
+    public static function ways(): array
     {
         return ['streams' => [false], 'curl' => [true]];
     }

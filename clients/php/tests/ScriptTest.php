@@ -40,7 +40,7 @@ final class ScriptTest extends ServerTestCase
     }
 
     /** @return array<string,array{0:string,1:int}> */
-    public function ends(): array
+    public static function ends(): array
     {
         return [
             'at its end' => ['', 0],

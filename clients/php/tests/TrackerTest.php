@@ -122,7 +122,7 @@ final class TrackerTest extends TestCase
     }
 
     /** @return array<string,array{0:int,1:string}> */
-    public function answersThatAreNone(): array
+    public static function answersThatAreNone(): array
     {
         return [
             'nobody' => [0, ''],
@@ -389,7 +389,7 @@ final class TrackerTest extends TestCase
     }
 
     /** @return array<string,array{0:array<string,string>,1:string}> */
-    public function environmentsThatAreIncomplete(): array
+    public static function environmentsThatAreIncomplete(): array
     {
         $good = ['SPENDGATE_TRACKER_URL' => 'http://127.0.0.1/spendgate', 'SPENDGATE_TRACKER_TOKEN' => 'sgt_1'];
         return [
