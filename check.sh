@@ -33,7 +33,7 @@ case "${1:-}" in
     ;;
 esac
 
-CHECK_PACKAGES="nginx fcgiwrap lighttpd-modules-lua apache2-suexec-pristine libcunit1-dev clang clang-format clang-tidy mandoc shellcheck sqlite3 php-cli postgresql pgbouncer valgrind xz-utils file python3 phpunit php-curl"
+CHECK_PACKAGES="nginx fcgiwrap lighttpd-modules-lua apache2-suexec-pristine libcunit1-dev clang clang-format clang-tidy mandoc shellcheck sqlite3 php-cli postgresql pgbouncer valgrind xz-utils file python3 phpunit php-curl systemd libseccomp-dev"
 # shellcheck disable=SC2086
 need_packages $BUILD_PACKAGES $DEMO_PACKAGES $APACHE_PACKAGES $CHECK_PACKAGES || {
     echo "0 passed, 1 failed"

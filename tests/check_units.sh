@@ -29,10 +29,14 @@ for file in "$folder"/*.s*; do
 done
 
 # Only path and owner are replaced, so that anybody can run it.
-sed -e "s|/run/spendgate|$folder/made|" -e "s|www-data www-data|$(id -un) $(id -gn)|" "$srcdir/conf/tmpfiles/spendgate.conf" \
+sed -e "s|/run/spendgate|$folder/made|" -e "s|:www-data :www-data|:$(id -un) :$(id -gn)|" "$srcdir/conf/tmpfiles/spendgate.conf" \
     >"$folder/tmpfiles.conf"
 said=$(systemd-tmpfiles --create "$folder/tmpfiles.conf" 2>&1)
-if [ -z "$said" ] && [ "$(stat -c %a "$folder/made")" = 750 ]; then
+mode=$(stat -c %a "$folder/made")
+# The units' own folder, with another mode and owner, is left alone.
+chmod 0755 "$folder/made"
+said="$said$(systemd-tmpfiles --create "$folder/tmpfiles.conf" 2>&1)"
+if [ -z "$said" ] && [ "$mode $(stat -c %a "$folder/made")" = "750 755" ]; then
     passed=$((passed + 1))
 else
     failed=$((failed + 1))

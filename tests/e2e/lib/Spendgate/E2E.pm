@@ -589,6 +589,7 @@ sub _start_listening {
             '--config', $self->config, '--listen', $address, '--workers', $workers
         ],
         ready => sub { _accepts($where) },
+        root  => $self->{option}{wrap_root},
     );
     $self->{"${name}_address"} = $where;
     return;
