@@ -406,8 +406,6 @@ outcome_text(enum outcome outcome)
     switch (outcome) {
     case OUTCOME_KEY_REUSED:
         return "its idempotency key was used for another post";
-    case OUTCOME_IN_PROGRESS:
-        return "it is being recorded by somebody else now; run this again";
     case OUTCOME_UNKNOWN_ACCOUNT:
         return "there is no such account";
     case OUTCOME_UNKNOWN_HOLD:

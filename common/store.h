@@ -150,9 +150,8 @@ struct charge {
 enum outcome {
     OUTCOME_NONE = 0,
     OUTCOME_DONE,
-    OUTCOME_REPLAYED,    /* `reply` holds the first answer's bytes */
-    OUTCOME_KEY_REUSED,  /* the idempotency key was used for another request */
-    OUTCOME_IN_PROGRESS, /* the same key is being worked on elsewhere */
+    OUTCOME_REPLAYED,   /* `reply` holds the first answer's bytes */
+    OUTCOME_KEY_REUSED, /* the idempotency key was used for another request */
     OUTCOME_UNKNOWN_ACCOUNT,
     OUTCOME_UNKNOWN_HOLD,
     OUTCOME_UNKNOWN_CHARGE,

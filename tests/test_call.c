@@ -42,7 +42,6 @@ test_outcomes_have_their_statuses_and_codes(void)
         { OUTCOME_DONE, "0 - 0" },
         { OUTCOME_REPLAYED, "0 - 0" },
         { OUTCOME_KEY_REUSED, "422 idempotency_key_reuse 0" },
-        { OUTCOME_IN_PROGRESS, "409 idempotency_in_progress 1" },
         { OUTCOME_UNKNOWN_ACCOUNT, "404 unknown_account 0" },
         { OUTCOME_UNKNOWN_HOLD, "404 unknown_hold 0" },
         { OUTCOME_UNKNOWN_CHARGE, "404 unknown_charge 0" },

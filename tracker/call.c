@@ -156,11 +156,6 @@ call_outcome(const struct call *call, const struct result *result, struct refusa
         refusal_set(refusal, 422, "idempotency_key_reuse",
                     "This idempotency key was used for another request.");
         break;
-    case OUTCOME_IN_PROGRESS:
-        refusal_set(refusal, 409, "idempotency_in_progress",
-                    "A request with this idempotency key is being worked on; try again.");
-        refusal->retry_after_s = 1;
-        break;
     case OUTCOME_UNKNOWN_ACCOUNT:
         refusal_set(refusal, 404, "unknown_account", "There is no such account.");
         break;

@@ -78,6 +78,19 @@ $gate->start_tracker;
 my (undef, undef, $after) = call('/v1/spend', { subject => $kay, cost_usd => '0.50' }, key => 'race');
 is $after->{body}, $bodies[0], 'I4: also after a restart';
 
+# Who cannot wait for the first any longer does not know whose turn it is: 503, and the same key settles it.
+{
+    my $writers = $gate->hold_writers;
+    my @waited = $gate->parallel(2, sub {
+        my ($status, $told, $answer) = call('/v1/spend', { subject => $kay, cost_usd => '0.05' }, key => 'waits');
+        return { text => "$status $told->{error} " . ($answer->{headers}{'retry-after'}[0] // '') };
+    });
+    is join(', ', map { $_->{text} } @waited), '503 store_unavailable 1, 503 store_unavailable 1', 'both wait, and are told to ask again';
+}
+$before = spent();
+is +(call('/v1/spend', { subject => $kay, cost_usd => '0.05' }, key => 'waits'))[0], 200, 'with the same key' for 1 .. 2;
+is sprintf('%.2f', spent() - $before), '0.05', 'I4: which counts once';
+
 # ---- batch -------------------------------------------------------------------------------------------
 
 my @hold = map { hold_of(ask()) } 1 .. 2;
