@@ -139,7 +139,7 @@ identity_complete(struct identity *identity, const struct json *object, const st
     enum status status;
 
     memcpy(key_account + 4, identity->key_id, sizeof(identity->key_id));
-    if (!account_name_valid(identity->subject))
+    if (!account_name_valid(identity->subject) || account_kind_of(identity->subject) >= ACCOUNT_KEY)
         return error_set(err, STATUS_INVALID,
                          "the subject of this credential is no account's name");
     if (!account_name_valid(key_account) || identity->key_id[0] == '\0')

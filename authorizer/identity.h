@@ -44,8 +44,9 @@ struct json;
  * answered, or a JWT's claims) and `claims` (its object of custom claims, or NULL). kind, subject
  * and key_id are set by the caller before. `organization` is the one that the kind of credential
  * has, or NULL. A claim that cannot be passed on (over IDENTITY_CLAIM_MAX, control bytes, no room)
- * is left out, with a log line. Errors: STATUS_INVALID when the subject, the key id, the
- * organization or the parent is no account's name: such a caller could not be counted on all that
+ * is left out, with a log line. Errors: STATUS_INVALID when the subject is no account's name or
+ * that of a key, a group or `all`, or the key id, the organization or the parent is no account's
+ * name: such a caller could not be counted on all that
  * it has to be counted on.
  */
 enum status identity_complete(struct identity *identity, const struct json *object,

@@ -237,6 +237,21 @@ test_subject_that_cannot_be_an_account_says_nothing(void)
     tear_down(&f);
 }
 
+/* It would be counted on another's account, or take everybody's. */
+static void
+test_subject_that_names_a_key_a_group_or_all_is_invalid(void)
+{
+    static const char *const names[] = { "all", "key:ak_1", "group:red" };
+    struct fixture f;
+
+    set_up(&f);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        check_invalid(&f, names[i], read_key(&f, names[i], GOOD, ""), "");
+    CHECK_STATUS(STATUS_OK, read_key(&f, "allie", GOOD, ""), &f.err);
+    CHECK_TRUE("any other name", f.finding.valid);
+    tear_down(&f);
+}
+
 static void
 test_machine_is_refused_unless_machines_are_accepted(void)
 {
@@ -780,6 +795,7 @@ main(void)
         CHECK_TEST(test_expiration_that_is_no_time_is_invalid),
         CHECK_TEST(test_answers_that_say_nothing),
         CHECK_TEST(test_subject_that_cannot_be_an_account_says_nothing),
+        CHECK_TEST(test_subject_that_names_a_key_a_group_or_all_is_invalid),
         CHECK_TEST(test_machine_is_refused_unless_machines_are_accepted),
         CHECK_TEST(test_organization_is_the_subject_or_a_claim),
         CHECK_TEST(test_organization_that_is_none_is_invalid),
