@@ -85,6 +85,10 @@ read_credit(const struct admin *admin, struct credit_request *request)
     request->boost = strcmp(admin->command->verb, "boost") == 0;
     if (!command_money(admin, admin->arguments[1], &request->amount_nanos))
         return false;
+    if (request->amount_nanos == 0) {
+        (void)command_usage(admin, "an amount of more than 0 is wanted");
+        return false;
+    }
     if (command_has(admin, OPTION_PERIOD) &&
         !command_period(admin, admin->options[OPTION_PERIOD], &request->period))
         return false;

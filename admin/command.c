@@ -44,7 +44,8 @@ const struct option_text option_texts[OPTION_COUNT] = {
     [OPTION_TO] = { "to", "TIME", "before this time, in the same forms" },
     [OPTION_LIMIT] = { "limit", "N", "at most so many entries" },
     [OPTION_PERIOD] = { "period", "PERIOD", "hour, day, week, month, year or none" },
-    [OPTION_UNTIL] = { "until", "TIME", "RFC 3339, 2027-01-01, 30d from now, or never" },
+    [OPTION_UNTIL] = { "until", "TIME",
+                       "RFC 3339, 2027-01-01, or 30d from now; for renew also never" },
     [OPTION_ENFORCE] = { "enforce", "HOW", "hard, warn or off" },
     [OPTION_CLEAR] = { "clear", NULL, "take the parent away" },
     [OPTION_OLDER_THAN] = { "older-than", "AGE",
@@ -590,22 +591,27 @@ command_store_options(const struct settings *settings, bool create, struct store
 static void
 report_problem(void *context, bool warning, const char *text)
 {
-    (void)context;
+    bool *told = context;
+
     /* Warnings are for `spendgate-authorizer --check-config`; here they would stand before every
      * answer. */
-    if (!warning)
-        (void)command_fail("%s", text);
+    if (warning)
+        return;
+    (void)command_fail("%s", text);
+    *told = true;
 }
 
 static int
 open_settings(struct admin *admin)
 {
-    const struct settings_problems problems = { .report = report_problem };
+    bool told = false;
+    const struct settings_problems problems = { .report = report_problem, .context = &told };
     struct error err = { 0 };
 
     if (settings_open(admin->config, &problems, &admin->settings, &err) == STATUS_OK)
         return DONE;
-    (void)command_error(&err);
+    if (!told) /* else it is the first of them again */
+        (void)command_error(&err);
     return USAGE;
 }
 

@@ -186,6 +186,7 @@ refuses('an operand too many', 2, qr/extra operand 'b'/, 'account', 'freeze', 'a
 refuses('no account name', 2, qr/'a b' is no account name/, 'account', 'freeze', 'a b');
 {
     my ($code, $out, $err) = program({}, '', "$folder/out", "$build/spendgate", '--config', "$folder/none", 'account', 'list');
+    is scalar(() = $err =~ /No such file/g), 1, 'a missing settings file is told once';
     is $code, 2, 'settings that are not there';
     like $err, qr/\Q$folder\E\/none/, 'are named';
     ($code, $out, $err) = program({}, '', "$folder/out", "$build/spendgate", '--frob');
@@ -381,6 +382,7 @@ is budget($tina, 'month')->{limit_usd}, '2.5', 'set by hand';
 says('a line that the plan does not have', qr/week +UTC/, 'budget', 'set', $tina, 'week', '7');
 says('budget topup', qr/\$3\.00/, 'budget', 'topup', $tina, '0.5', '--period', 'month');
 is budget($tina, 'month')->{limit_usd}, '3', 'topped up';
+refuses('a topup of nothing', 2, qr/more than 0/, 'budget', 'topup', $tina, '0.00', '--period', 'month');
 refuses('which budget?', 1, qr/several/, 'budget', 'topup', $tina, '1');
 says('budget boost', qr/\$5\.50/, 'budget', 'boost', $tina, '5', '--period', 'day', '--until', '2d');
 is budget($tina, 'day')->{limit_usd}, '5.5', 'boosted';
