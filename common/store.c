@@ -117,6 +117,7 @@ store_examine(const struct store_options *options, const struct finding_sink *si
 void
 store_after(struct store *s)
 {
+    store_expire_elsewhere(s);
     s->ops->after(s->backend);
 }
 

@@ -70,21 +70,23 @@ load_account(struct store *s, const char *name, bool lock, int64_t now_us, bool 
     return status == STATUS_OK ? prepare_alone(s, now_us, err) : status;
 }
 
-/* Journal the holds whose time is over, if there are any. */
+/* Journal the holds of the account whose time is over, if there are any. */
 static enum status
-expire_due(struct store *s, int64_t now_us, struct error *err)
+expire_due(struct store *s, const char *name, int64_t now_us, struct error *err)
 {
+    const struct expiry_scope scope = { .name = name };
     size_t count = 1;
+    bool more;
     enum status status = s->ops->begin(s->backend, STORE_READ, err);
 
     if (status != STATUS_OK)
         return status;
-    status = s->ops->expired(s->backend, now_us, s->expired, &count, err);
+    status = s->ops->expired(s->backend, &scope, now_us, s->expired, &count, &more, err);
     if (status == STATUS_OK)
         status = s->ops->commit(s->backend, false, err);
     if (status != STATUS_OK)
         return store_give_up(s, status);
-    return count > 0 ? store_expire_holds(s, now_us, err) : STATUS_OK;
+    return count > 0 ? store_expire_holds(s, &scope, now_us, err) : STATUS_OK;
 }
 
 static enum status
@@ -93,7 +95,7 @@ account_load_once(struct store *s, const char *name, int64_t now_us, struct ledg
 {
     struct account up;
     bool found;
-    enum status status = expire_due(s, now_us, err);
+    enum status status = expire_due(s, name, now_us, err);
 
     memset(out, 0, sizeof(*out));
     parent[0] = '\0';

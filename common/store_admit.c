@@ -263,6 +263,7 @@ admit_load(struct store *s, struct admit *a, struct error *err)
 {
     struct store_load *load = &s->load;
     const char *named = a->ask->redirected ? a->ask->redirected_hold_id : NULL;
+    enum status status;
 
     memset(load, 0, sizeof(*load));
     load->ledger = &s->ledger;
@@ -276,7 +277,10 @@ admit_load(struct store *s, struct admit *a, struct error *err)
     s->ledger.rate_count = 0;
     if (!a->ask->redirected && !collect_rates(&s->ledger, a->ask, &a->place))
         return error_set(err, STATUS_INTERNAL, "store: the name of a rate is too long");
-    return s->ops->load(s->backend, load, err);
+    status = s->ops->load(s->backend, load, err);
+    if (status == STATUS_OK)
+        store_note_expiry(s, a->now_us);
+    return status;
 }
 
 static enum status
@@ -473,7 +477,7 @@ admit_once(struct store *s, struct admit *a, enum attempt *attempt, struct verdi
     if (status == STATUS_OK && a->place.id == 0 && !a->explain)
         *attempt = ATTEMPT_WRITE;
     else if (status == STATUS_OK && *attempt == ATTEMPT_DONE &&
-             s->load.oldest_expiry_us <= a->now_us && !a->swept && !a->explain)
+             s->load.oldest_expiry_us <= a->now_us && !a->swept)
         *attempt = ATTEMPT_EXPIRE;
     if (status != STATUS_OK || *attempt != ATTEMPT_DONE)
         return store_give_up(s, status);
@@ -509,7 +513,7 @@ admit_until_done(struct store *s, struct admit *a, struct verdict *out, struct e
         if (status == STATUS_OK && attempt == ATTEMPT_WRITE)
             a->mode = STORE_WRITE;
         if (status == STATUS_OK && attempt == ATTEMPT_EXPIRE) {
-            status = store_expire_holds(s, a->now_us, err);
+            status = store_expire_of_load(s, a->now_us, err);
             a->swept = true;
         }
     } while (status == STATUS_OK && attempt != ATTEMPT_DONE);
@@ -537,6 +541,7 @@ enum status
 store_explain(struct store *s, const struct admission *ask, int64_t now_us, struct ledger *ledger,
               struct verdict *out, struct error *err)
 {
+    const struct expiry_scope any = { .account_count = 0 };
     struct admit a;
     int tries = 0;
     enum status status;
@@ -546,7 +551,7 @@ store_explain(struct store *s, const struct admission *ask, int64_t now_us, stru
     do {
         admit_init(&a, s, ask, true, now_us);
         /* As every look does: else a request that would pass were told to be refused. */
-        status = store_expire_holds(s, now_us, err);
+        status = store_expire_holds(s, &any, now_us, err);
         if (status == STATUS_OK)
             status = admit_until_done(s, &a, out, err);
     } while (store_once_more(s, status, true, &tries));

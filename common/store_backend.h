@@ -130,10 +130,12 @@ struct store_load {
     int64_t refunded_nanos; /* taken back of that charge so far */
     bool admission_found;   /* and not past its time at now_us */
     int64_t admission_hold; /* hold.id, which is then in `hold`; 0: counted without a hold */
-    /* The earliest expires_us of a live hold; INT64_MAX: there is none. Asked for only when
+    /* The earliest expires_us of a live hold that may count on an account of the chain (with a
+     * single writer: of any live hold); INT64_MAX: there is none. Asked for only when
      * `want_expiry`. */
     bool want_expiry;
     int64_t oldest_expiry_us;
+    bool expiry_elsewhere; /* the time of some other hold is over */
 };
 
 /* Which price; see store_price_find. */
@@ -144,6 +146,15 @@ struct price_query {
     const char *hold_text; /* as the client wrote it, for a hold that the store does not know; NULL
                               none */
     int64_t now_us;
+};
+
+/* Which expired holds: those that count on one of these accounts, or on the one of that name; with
+ * neither, any. With a single writer always all of them. */
+struct expiry_scope {
+    size_t account_count;
+    int64_t accounts[LEDGER_ACCOUNTS_MAX]; /* account.id */
+    const char *name;
+    bool unless_busy; /* none when another process is journalling some */
 };
 
 /* What `store_verify` reads, each in the order given. */
@@ -178,9 +189,7 @@ struct store_backend {
 struct store_ops {
     const char *scheme; /* "sqlite" */
     size_t expire_max;  /* expired holds to journal in front of one request; 0: all */
-    bool
-        one_transaction_for_all; /* expire many holds in one transaction (a single writer anyway) */
-    bool comes_back; /* after STATUS_UNAVAILABLE it finds its database again by itself */
+    bool comes_back;    /* after STATUS_UNAVAILABLE it finds its database again by itself */
 
     enum status (*open)(const struct store_options *options, struct store_backend **out,
                         struct error *err);
@@ -259,9 +268,12 @@ struct store_ops {
     /* The amounts of the last `*count` charges (no refunds) of a route, newest first. */
     enum status (*route_amounts)(struct store_backend *backend, const char *route, int64_t *out,
                                  size_t *count, struct error *err);
-    /* Live holds whose time is over at `now_us`, oldest first: id and nonce. */
-    enum status (*expired)(struct store_backend *backend, int64_t now_us, struct hold *out,
-                           size_t *count, struct error *err);
+    /* Live holds of that scope whose time is over at `now_us`, oldest first: id and nonce; as many
+     * as the backend lets one transaction journal, at most `*count`. `*more`: there may be others.
+     * In a STORE_WRITE transaction no other one finds the same until it ends. */
+    enum status (*expired)(struct store_backend *backend, const struct expiry_scope *scope,
+                           int64_t now_us, struct hold *out, size_t *count, bool *more,
+                           struct error *err);
     /* The charge recorded for a hold that the store did not know. */
     enum status (*unknown_hold)(struct store_backend *backend, const char *hold_text, bool *found,
                                 struct charge_row *out, struct error *err);

@@ -306,7 +306,8 @@ chain_of_post(struct store *s, const char *subject, const char *key_id, bool cre
 }
 
 enum status
-chain_load(struct store *s, const struct chain_place *place, int64_t now_us, struct error *err)
+chain_load(struct store *s, const struct chain_place *place, bool want_expiry, int64_t now_us,
+           struct error *err)
 {
     struct store_load *load = &s->load;
 
@@ -315,6 +316,7 @@ chain_load(struct store *s, const struct chain_place *place, int64_t now_us, str
     load->ledger = &s->ledger;
     load->chain_id = place->id;
     load->at_us = load->now_us = now_us;
+    load->want_expiry = want_expiry;
     return s->ops->load(s->backend, load, err);
 }
 

@@ -16,7 +16,9 @@ change_init(struct change *c, struct store *s, const struct idempotency *idempot
             const struct reply_writer *writer, int64_t now_us, struct result *out,
             struct buf *reply)
 {
-    *c = (struct change){ idempotency, writer, now_us, out, reply, NULL };
+    *c = (struct change){
+        .idempotency = idempotency, .writer = writer, .now_us = now_us, .out = out, .reply = reply
+    };
     if (idempotency != NULL && idempotency->key == NULL)
         c->idempotency = NULL;
     memset(out, 0, sizeof(*out));
@@ -128,10 +130,12 @@ change_begin(struct store *s, const struct change *c, struct error *err)
     if (status != STATUS_OK)
         return status;
     status = s->ops->load(s->backend, &s->load, err);
+    if (status == STATUS_OK)
+        store_note_expiry(s, c->now_us);
     if (status != STATUS_OK || s->load.oldest_expiry_us > c->now_us)
         return status;
     s->ops->rollback(s->backend);
-    status = store_expire_holds(s, c->now_us, err);
+    status = store_expire_of_load(s, c->now_us, err);
     if (status != STATUS_OK)
         return status;
     asked.want_expiry = false;

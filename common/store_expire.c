@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "common/log.h"
 #include "common/store_internal.h"
 
 #include "common/banned.h"
@@ -61,40 +62,87 @@ expire_hold(struct store *s, const struct hold *which, int64_t now_us, struct er
 }
 
 static enum status
-expire_piece(struct store *s, size_t *count, int64_t now_us, struct error *err)
+expire_piece(struct store *s, const struct expiry_scope *scope, size_t *count, bool *more,
+             int64_t now_us, struct error *err)
 {
-    bool together = s->ops->one_transaction_for_all;
-    enum status status = s->ops->begin(s->backend, together ? STORE_WRITE : STORE_READ, err);
+    enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
 
     if (status != STATUS_OK)
         return status;
-    status = s->ops->expired(s->backend, now_us, s->expired, count, err);
-    if (status == STATUS_OK && !together)
+    status = s->ops->expired(s->backend, scope, now_us, s->expired, count, more, err);
+    for (size_t i = 0; i < *count && status == STATUS_OK; i++)
+        status = expire_hold(s, &s->expired[i], now_us, err);
+    if (status == STATUS_OK)
         status = s->ops->commit(s->backend, false, err);
-    for (size_t i = 0; i < *count && status == STATUS_OK; i++) {
-        if (!together)
-            status = s->ops->begin(s->backend, STORE_WRITE, err);
-        if (status == STATUS_OK)
-            status = expire_hold(s, &s->expired[i], now_us, err);
-        if (status == STATUS_OK && !together)
-            status = s->ops->commit(s->backend, false, err);
-    }
-    if (status != STATUS_OK)
-        return store_give_up(s, status);
-    return together ? s->ops->commit(s->backend, false, err) : STATUS_OK;
+    return status == STATUS_OK ? status : store_give_up(s, status);
 }
 
-enum status
-store_expire_holds(struct store *s, int64_t now_us, struct error *err)
+static enum status
+expire_up_to(struct store *s, const struct expiry_scope *scope, size_t max, int64_t now_us,
+             struct error *err)
 {
     size_t done = 0, count;
+    bool more = false;
     enum status status;
 
     do {
         count = EXPIRE_PIECE;
-        status = expire_piece(s, &count, now_us, err);
+        status = expire_piece(s, scope, &count, &more, now_us, err);
         done += count;
-    } while (status == STATUS_OK && count == EXPIRE_PIECE &&
-             (s->ops->expire_max == 0 || done < s->ops->expire_max));
+    } while (status == STATUS_OK && more && (max == 0 || done < max));
     return status;
+}
+
+enum status
+store_expire_holds(struct store *s, const struct expiry_scope *scope, int64_t now_us,
+                   struct error *err)
+{
+    return expire_up_to(s, scope, s->ops->expire_max, now_us, err);
+}
+
+static bool
+has_lines(const struct ledger *ledger, size_t account)
+{
+    for (size_t i = 0; i < ledger->line_count; i++) {
+        if (ledger->lines[i].account == (int)account)
+            return true;
+    }
+    return false;
+}
+
+/* By the accounts and not by the chain, which may have been made in the transaction that was rolled
+ * back. Every hold counts on `all`, but that matters only where it has a budget. */
+enum status
+store_expire_of_load(struct store *s, int64_t now_us, struct error *err)
+{
+    const struct ledger *ledger = &s->ledger;
+    struct expiry_scope scope = { .account_count = 0 };
+
+    for (size_t i = 0; i < ledger->account_count; i++) {
+        if (account_kind_of(ledger->accounts[i].name) != ACCOUNT_ALL || has_lines(ledger, i))
+            scope.accounts[scope.account_count++] = ledger->accounts[i].id;
+    }
+    return store_expire_holds(s, &scope, now_us, err);
+}
+
+void
+store_note_expiry(struct store *s, int64_t now_us)
+{
+    if (!s->load.expiry_elsewhere)
+        return;
+    s->expiry_elsewhere = true;
+    s->expiry_now_us = now_us;
+}
+
+void
+store_expire_elsewhere(struct store *s)
+{
+    const struct expiry_scope scope = { .unless_busy = true };
+    struct error err;
+
+    if (!s->expiry_elsewhere)
+        return;
+    s->expiry_elsewhere = false;
+    if (expire_up_to(s, &scope, EXPIRE_AFTER, s->expiry_now_us, &err) != STATUS_OK)
+        log_failure("expire", &err, NULL); /* the next request comes by again */
 }

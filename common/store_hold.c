@@ -15,8 +15,7 @@ change_denied(struct store *s, const struct change *c, const struct verdict *ver
 }
 
 static enum status
-place_hold(struct store *s, const struct hold_request *request, const struct change *c,
-           struct error *err)
+place_hold(struct store *s, const struct hold_request *request, struct change *c, struct error *err)
 {
     struct admission_event event = {
         .verification = INT64_MAX, /* a tracker token asks, no credential */
@@ -33,7 +32,12 @@ place_hold(struct store *s, const struct hold_request *request, const struct cha
     if (status == STATUS_OK && !known)
         return change_refuse(s, c, OUTCOME_UNKNOWN_ACCOUNT);
     if (status == STATUS_OK)
-        status = chain_load(s, &place, c->now_us, err);
+        status = chain_load(s, &place, !c->swept, c->now_us, err);
+    if (status == STATUS_OK && !c->swept && s->load.oldest_expiry_us <= c->now_us) {
+        s->ops->rollback(s->backend);
+        c->swept = c->again = true;
+        return store_expire_of_load(s, c->now_us, err);
+    }
     if (status != STATUS_OK)
         return status;
     event.plan = chain_plan_last_seen(s, &s->ledger);
@@ -60,13 +64,15 @@ store_hold_place(struct store *s, const struct hold_request *request,
                  const struct idempotency *idempotency, const struct reply_writer *writer,
                  int64_t now_us, struct result *out, struct buf *reply, struct error *err)
 {
-    struct change c;
+    struct change c = { .swept = false };
     int tries = 0;
-    bool done;
+    bool done, swept;
     enum status status;
 
     do {
+        swept = c.swept;
         change_init(&c, s, idempotency, writer, now_us, out, reply);
+        c.swept = swept;
         change_load(s, &c);
         s->load.will_hold = true;
         done = false;
@@ -76,7 +82,8 @@ store_hold_place(struct store *s, const struct hold_request *request,
         if (status == STATUS_OK && !done)
             status = place_hold(s, request, &c, err);
         status = change_end(s, &c, status);
-    } while (store_once_more(s, status, change_has_key(idempotency), &tries));
+    } while ((status == STATUS_OK && c.again) ||
+             store_once_more(s, status, change_has_key(idempotency), &tries));
     return status;
 }
 

@@ -20,6 +20,7 @@
 #define CHAIN_MEMO_SLOTS 8192
 #define PERIOD_MEMO_SLOTS 64
 #define EXPIRE_PIECE 64
+#define EXPIRE_AFTER 16 /* others' expired holds to journal after one answer */
 #define NONCE_BITS 48
 #define NONCE_SUPPLY 40
 #define PLAN_NOTE_US \
@@ -62,6 +63,8 @@ struct store {
     struct chain_memo *chains;
     struct period_history history[LEDGER_CARRY_PERIODS_MAX];
     struct hold expired[EXPIRE_PIECE];
+    bool expiry_elsewhere; /* noticed since the last look after an answer */
+    int64_t expiry_now_us; /* of that request */
     uint8_t nonces[NONCE_SUPPLY][NONCE_BITS / 8];
     size_t nonces_left;
     unsigned filled; /* which rows of FILL_ALWAYS_THERE a fill has brought, as bits */
@@ -139,8 +142,8 @@ enum status chain_of_post(struct store *s, const char *subject, const char *key_
                           int64_t now_us, struct chain_place *place, bool *known,
                           struct error *err) MUST_CHECK;
 /* Load the chain of a post without a known hold, in a transaction that is open. */
-enum status chain_load(struct store *s, const struct chain_place *place, int64_t now_us,
-                       struct error *err) MUST_CHECK;
+enum status chain_load(struct store *s, const struct chain_place *place, bool want_expiry,
+                       int64_t now_us, struct error *err) MUST_CHECK;
 const struct plan *chain_plan_last_seen(const struct store *s, const struct ledger *ledger);
 
 /* ---- store_expire.c ------------------------------------------------------------------------- */
@@ -150,7 +153,14 @@ void store_charge_of_hold(struct store *s, struct charge_row *row, const struct 
                           enum charge_kind kind, int64_t amount_nanos, int64_t now_us);
 /* Free the room of holds whose time is over: the request that looks first does it, before its own
  * transaction, and they are journalled once. */
-enum status store_expire_holds(struct store *s, int64_t now_us, struct error *err) MUST_CHECK;
+enum status store_expire_holds(struct store *s, const struct expiry_scope *scope, int64_t now_us,
+                               struct error *err) MUST_CHECK;
+/* Those of the chain that was loaded last, that of a hold included. */
+enum status store_expire_of_load(struct store *s, int64_t now_us, struct error *err) MUST_CHECK;
+/* Remember what the last load noticed of others' holds. */
+void store_note_expiry(struct store *s, int64_t now_us);
+/* After the answer: those that no request of their own accounts has looked for. */
+void store_expire_elsewhere(struct store *s);
 
 /* ---- store_change.c ------------------------------------------------------------------------- */
 
@@ -162,6 +172,8 @@ struct change {
     struct result *out;
     struct buf *reply;         /* or NULL */
     const struct actor *actor; /* an operator, for the journal; NULL: a client */
+    bool swept;                /* expired holds of the chain were looked for */
+    bool again;                /* nothing was decided: begin again */
 };
 
 void change_init(struct change *c, struct store *s, const struct idempotency *idempotency,

@@ -333,6 +333,22 @@ queue_hold(struct postgres_store *s, const struct store_load *load, PGresult **o
     return pg_queue(s, s->mode == STORE_WRITE ? PG_HOLD_LOCKED : PG_HOLD, &p, out, err);
 }
 
+/* The oldest expired hold that could matter here, and whether there are others. */
+static enum status
+queue_oldest(struct postgres_store *s, const struct store_load *load, int64_t chain, PGresult **out,
+             struct error *err)
+{
+    struct pg_params p = { 0 };
+
+    if (chain == 0 && load->hold_id == 0)
+        return pg_queue(s, PG_OLDEST_ANY, NULL, out, err);
+    pg_int(&p, chain != 0 ? chain : load->hold_id);
+    pg_int(&p, load->now_us);
+    if (chain == 0)
+        pg_int(&p, (int64_t)load->hold_nonce);
+    return pg_queue(s, chain != 0 ? PG_OLDEST : PG_OLDEST_OF_HOLD, &p, out, err);
+}
+
 /* What may be in the store about this very request: earlier replies, calls and refunds. */
 static enum status
 queue_earlier(struct postgres_store *s, const struct store_load *load, struct answers *a,
@@ -456,6 +472,8 @@ read_answers(struct postgres_store *s, const struct answers *a, struct store_loa
         status = read_idempotency(s, a->idempotency, load->idempotency, err);
     if (a->oldest != NULL && !pg_is_null(a->oldest, 0, 0))
         load->oldest_expiry_us = pg_get_int(a->oldest, 0, 0);
+    load->expiry_elsewhere = a->oldest != NULL && !pg_is_null(a->oldest, 0, 1) &&
+                             pg_get_int(a->oldest, 0, 1) <= load->now_us;
     for (size_t i = 0; i < ledger->rate_count; i++)
         ledger->rates[i].tat_ns = pg_get_int(a->rates[i], 0, 0); /* 0 without a row */
     if (at_us == 0)
@@ -481,7 +499,7 @@ queue_load(struct postgres_store *s, const struct store_load *load, int64_t chai
     if (status == STATUS_OK)
         status = queue_earlier(s, load, a, err);
     if (status == STATUS_OK && load->want_expiry)
-        status = pg_queue(s, PG_OLDEST, NULL, &a->oldest, err);
+        status = queue_oldest(s, load, chain, &a->oldest, err);
     if (status == STATUS_OK)
         status = queue_chain(s, load, chain, at_us, &a->chain, err);
     if (status == STATUS_OK)
@@ -532,6 +550,7 @@ postgres_load(struct store_backend *backend, struct store_load *load, struct err
     load->hold_found = load->charge_found = load->admission_found = false;
     load->refunded_nanos = load->admission_hold = 0;
     load->oldest_expiry_us = INT64_MAX;
+    load->expiry_elsewhere = false;
     ledger->chain_id = chain;
     ledger->account_count = ledger->line_count = ledger->event_count = 0;
     ledger->key = ledger->subject = ledger->organization = -1;
@@ -671,25 +690,51 @@ postgres_route_amounts(struct store_backend *backend, const char *route, int64_t
     return status;
 }
 
+/*
+ * One at a time, and under a lock of its own, which is taken before any account's: so each hold is
+ * journalled by one process, and the others, when they get the lock, find what is left.
+ */
 enum status
-postgres_expired(struct store_backend *backend, int64_t now_us, struct hold *out, size_t *count,
-                 struct error *err)
+postgres_expired(struct store_backend *backend, const struct expiry_scope *scope, int64_t now_us,
+                 struct hold *out, size_t *count, bool *more, struct error *err)
 {
+    struct postgres_store *s = postgres_of(backend);
+    enum pg_statement which = scope->account_count > 0 ? PG_EXPIRED_OF_ACCOUNTS
+                              : scope->name != NULL    ? PG_EXPIRED_OF_NAME
+                                                       : PG_EXPIRED;
+    char storage[LEDGER_ACCOUNTS_MAX * PG_NUMBER_SIZE];
+    struct buf ids;
     struct pg_params p = { 0 };
-    PGresult *result;
-    int rows;
-    enum status status;
+    PGresult *mine = NULL, *result = NULL;
+    enum status status = pg_ensure_begun(s, err);
 
     pg_int(&p, now_us);
-    pg_int(&p, (int64_t)*count);
-    status = pg_run(postgres_of(backend), PG_EXPIRED, &p, &result, err);
-    rows = status == STATUS_OK ? PQntuples(result) : 0;
-    for (int row = 0; row < rows; row++) {
-        memset(&out[row], 0, sizeof(out[row]));
-        out[row].id = pg_get_int(result, row, 0);
-        out[row].nonce = (uint64_t)pg_get_int(result, row, 1);
+    pg_int(&p, 2); /* one, and whether there are more */
+    buf_init(&ids, storage, sizeof(storage));
+    for (size_t i = 0; i < scope->account_count; i++)
+        buf_add_format(&ids, "%c%" PRId64, i == 0 ? '{' : ',', scope->accounts[i]);
+    buf_add_char(&ids, '}');
+    if (scope->account_count > 0)
+        pg_string(&p, buf_text(&ids));
+    else if (scope->name != NULL)
+        pg_string(&p, scope->name);
+    *count = 0;
+    *more = false;
+    if (status == STATUS_OK && s->mode == STORE_WRITE)
+        status = pg_queue(s, scope->unless_busy ? PG_EXPIRY_TRY : PG_EXPIRY_LOCK, NULL, &mine, err);
+    if (status == STATUS_OK)
+        status = pg_queue(s, which, &p, &result, err);
+    if (status == STATUS_OK)
+        status = pg_exchange(s, PG_ANSWER_MS, err);
+    if (status == STATUS_OK && PQntuples(result) > 0 &&
+        (!scope->unless_busy || pg_get_int(mine, 0, 0) != 0)) {
+        memset(&out[0], 0, sizeof(out[0]));
+        out[0].id = pg_get_int(result, 0, 0);
+        out[0].nonce = (uint64_t)pg_get_int(result, 0, 1);
+        *count = 1;
+        *more = PQntuples(result) > 1;
     }
-    *count = (size_t)rows;
+    PQclear(mine);
     PQclear(result);
     return status;
 }

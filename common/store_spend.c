@@ -195,7 +195,7 @@ spend_without_hold(struct store *s, const struct spend *spend, const struct chan
     if (status == STATUS_OK && !known)
         return change_refuse(s, c, OUTCOME_UNKNOWN_ACCOUNT);
     if (status == STATUS_OK)
-        status = chain_load(s, &place, found ? row.charge.at_us : at_us, err);
+        status = chain_load(s, &place, false, found ? row.charge.at_us : at_us, err);
     if (status != STATUS_OK)
         return status;
     if (found)

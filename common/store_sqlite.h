@@ -244,8 +244,9 @@ enum status sqlite_history(struct store_backend *backend, int64_t budget_id, int
                            struct period_history *out, size_t *count, struct error *err) MUST_CHECK;
 enum status sqlite_route_amounts(struct store_backend *backend, const char *route, int64_t *out,
                                  size_t *count, struct error *err) MUST_CHECK;
-enum status sqlite_expired(struct store_backend *backend, int64_t now_us, struct hold *out,
-                           size_t *count, struct error *err) MUST_CHECK;
+enum status sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope,
+                           int64_t now_us, struct hold *out, size_t *count, bool *more,
+                           struct error *err);
 enum status sqlite_unknown_hold(struct store_backend *backend, const char *hold_text, bool *found,
                                 struct charge_row *out, struct error *err) MUST_CHECK;
 enum status sqlite_verification_number(struct store_backend *backend, bool advance, int64_t *out,

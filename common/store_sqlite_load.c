@@ -504,6 +504,7 @@ sqlite_load(struct store_backend *backend, struct store_load *load, struct error
     load->hold_found = load->charge_found = load->admission_found = false;
     load->refunded_nanos = load->admission_hold = 0;
     load->oldest_expiry_us = INT64_MAX;
+    load->expiry_elsewhere = false;
     s->now_us = load->now_us;
     ledger->account_count = ledger->line_count = ledger->event_count = 0;
     ledger->key = ledger->subject = ledger->organization = -1;
@@ -634,25 +635,28 @@ sqlite_route_amounts(struct store_backend *backend, const char *route, int64_t *
 }
 
 enum status
-sqlite_expired(struct store_backend *backend, int64_t now_us, struct hold *out, size_t *count,
-               struct error *err)
+sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope, int64_t now_us,
+               struct hold *out, size_t *count, bool *more, struct error *err)
 {
     struct sqlite_store *s = sqlite_of(backend);
     sqlite3_stmt *stmt;
-    size_t n = 0;
+    size_t n = 0, max = *count;
     bool row;
     enum status status = sqlite_prepared(s, SQL_EXPIRED, &stmt, err);
 
+    (void)scope; /* one writer does all there is */
+    *count = 0;
     if (status != STATUS_OK)
         return status;
     sqlite3_bind_int64(stmt, 1, now_us);
-    sqlite3_bind_int64(stmt, 2, (int64_t)*count);
+    sqlite3_bind_int64(stmt, 2, (int64_t)max);
     while ((status = sqlite_next(s, stmt, &row, "read expired holds", err)) == STATUS_OK && row) {
         memset(&out[n], 0, sizeof(out[n]));
         out[n].id = sqlite3_column_int64(stmt, 0);
         out[n++].nonce = (uint64_t)sqlite3_column_int64(stmt, 1);
     }
     *count = n;
+    *more = n == max;
     return status;
 }
 
