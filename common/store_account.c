@@ -70,42 +70,25 @@ load_account(struct store *s, const char *name, bool lock, int64_t now_us, bool 
     return status == STATUS_OK ? prepare_alone(s, now_us, err) : status;
 }
 
-/* Journal the holds of the account whose time is over, if there are any. */
+/* The account and its parent's name; `*late`: expired holds are to be journalled first, or there
+ * is none of that name. */
 static enum status
-expire_due(struct store *s, const char *name, int64_t now_us, struct error *err)
-{
-    const struct expiry_scope scope = { .name = name };
-    size_t count = 1;
-    bool more;
-    enum status status = s->ops->begin(s->backend, STORE_READ, err);
-
-    if (status != STATUS_OK)
-        return status;
-    status = s->ops->expired(s->backend, &scope, now_us, s->expired, &count, &more, err);
-    if (status == STATUS_OK)
-        status = s->ops->commit(s->backend, false, err);
-    if (status != STATUS_OK)
-        return store_give_up(s, status);
-    return count > 0 ? store_expire_holds(s, &scope, now_us, err) : STATUS_OK;
-}
-
-static enum status
-account_load_once(struct store *s, const char *name, int64_t now_us, struct ledger *out,
-                  char parent[ACCOUNT_NAME_SIZE], struct error *err)
+look_once(struct store *s, const char *name, int64_t now_us, char parent[ACCOUNT_NAME_SIZE],
+          bool *late, struct error *err)
 {
     struct account up;
     bool found;
-    enum status status = expire_due(s, name, now_us, err);
+    enum status status = s->ops->begin(s->backend, STORE_READ, err);
 
-    memset(out, 0, sizeof(*out));
+    *late = false;
     parent[0] = '\0';
-    if (status == STATUS_OK)
-        status = s->ops->begin(s->backend, STORE_READ, err);
     if (status != STATUS_OK)
         return status;
     status = load_account(s, name, false, now_us, &found, err);
     if (status == STATUS_OK && !found)
         status = error_set(err, STATUS_NOT_FOUND, "store: there is no such account");
+    if (status == STATUS_OK)
+        status = store_expired_in_ledger(s, now_us, late, err);
     if (status == STATUS_OK && s->ledger.accounts[0].parent_id != 0) {
         status = s->ops->account_get(s->backend, s->ledger.accounts[0].parent_id, &up, err);
         if (status == STATUS_OK)
@@ -113,10 +96,25 @@ account_load_once(struct store *s, const char *name, int64_t now_us, struct ledg
     }
     if (status == STATUS_OK)
         status = s->ops->commit(s->backend, false, err);
-    if (status != STATUS_OK)
-        return store_give_up(s, status);
-    *out = s->ledger;
-    return STATUS_OK;
+    return status == STATUS_OK ? status : store_give_up(s, status);
+}
+
+static enum status
+account_load_once(struct store *s, const char *name, int64_t now_us, struct ledger *out,
+                  char parent[ACCOUNT_NAME_SIZE], struct error *err)
+{
+    bool late;
+    enum status status = look_once(s, name, now_us, parent, &late, err);
+
+    memset(out, 0, sizeof(*out));
+    if (status == STATUS_OK && late) {
+        status = store_expire_all(s, s->ledger.accounts[0].id, now_us, err);
+        if (status == STATUS_OK)
+            status = look_once(s, name, now_us, parent, &late, err);
+    }
+    if (status == STATUS_OK)
+        *out = s->ledger;
+    return status;
 }
 
 enum status

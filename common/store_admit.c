@@ -27,7 +27,7 @@ struct admit {
     bool hold_due;
     bool once; /* there is something that counts once per client request */
     enum store_mode mode;
-    bool swept;    /* expired holds were looked for */
+    struct room room;
     int chains;    /* that were not current any more when they were loaded */
     uint64_t hash; /* of the names */
     struct chain_memo *memo;
@@ -40,8 +40,8 @@ struct admit {
     bool born; /* accounts or the chain were made in this transaction */
 };
 
-/* What one attempt came to; the others start over with what they say. AGAIN: the chain that was
- * locked is not the one of the names any more. */
+/* What one attempt came to; the others start over with what they say. EXPIRE: expired holds may
+ * still keep room. AGAIN: the chain that was locked is not the one of the names any more. */
 enum attempt { ATTEMPT_DONE, ATTEMPT_WRITE, ATTEMPT_EXPIRE, ATTEMPT_AGAIN };
 
 static void
@@ -208,6 +208,7 @@ load_unborn(struct store *s, struct admit *a, struct chain_build *build, struct 
     memset(&s->load, 0, sizeof(s->load));
     s->load.ledger = ledger;
     s->load.at_us = s->load.now_us = a->now_us;
+    s->load.want_expiry = true;
     if (!collect_rates(ledger, a->ask, &place))
         return error_set(err, STATUS_INTERNAL, "store: the name of a rate is too long");
     status = s->ops->load(s->backend, &s->load, err); /* of no chain: the rates */
@@ -220,6 +221,8 @@ load_unborn(struct store *s, struct admit *a, struct chain_build *build, struct 
         if (ledger->accounts[i].id != 0)
             status = s->ops->load_lines(s->backend, ledger, (int)i, a->now_us, a->now_us, err);
     }
+    if (status == STATUS_OK && s->load.expiry_waits)
+        status = store_expired_in_ledger(s, a->now_us, &s->load.expiry_in_chain, err);
     return status;
 }
 
@@ -270,7 +273,7 @@ admit_load(struct store *s, struct admit *a, struct error *err)
     load->chain_id = a->place.id;
     load->at_us = load->now_us = a->now_us;
     load->admission_key = a->once && !a->ask->redirected ? a->key : NULL;
-    load->want_expiry = !a->swept;
+    load->want_expiry = true;
     load->will_hold = a->hold_due;
     if (named != NULL && !public_id_parse("hld_", named, &load->hold_id, &load->hold_nonce))
         load->hold_id = 0;
@@ -425,6 +428,18 @@ note_plan(struct ledger *ledger, const struct plan *plan)
     }
 }
 
+/* Whether expired holds are to be journalled first: once, so that the numbers are right, and then
+ * for as long as their room is what is missing. */
+static bool
+must_expire(const struct store *s, const struct admit *a, const struct verdict *decided)
+{
+    if (a->room.spent)
+        return false;
+    if (decided == NULL)
+        return s->load.expiry_in_chain && !a->room.looked;
+    return s->load.expiry_waits && (store_lacks_room(decided) || decided->warn[0] != '\0');
+}
+
 /* Whether a decision on rows that were only read has to be made again as a writer: something of it
  * is to be recorded. Keys of one subject with different plans would make every request a writer, so
  * a process notes such a change at most once in PLAN_NOTE_US. */
@@ -476,8 +491,7 @@ admit_once(struct store *s, struct admit *a, enum attempt *attempt, struct verdi
     status = admit_fetch(s, a, attempt, err);
     if (status == STATUS_OK && a->place.id == 0 && !a->explain)
         *attempt = ATTEMPT_WRITE;
-    else if (status == STATUS_OK && *attempt == ATTEMPT_DONE &&
-             s->load.oldest_expiry_us <= a->now_us && !a->swept)
+    else if (status == STATUS_OK && *attempt == ATTEMPT_DONE && must_expire(s, a, NULL))
         *attempt = ATTEMPT_EXPIRE;
     if (status != STATUS_OK || *attempt != ATTEMPT_DONE)
         return store_give_up(s, status);
@@ -486,7 +500,9 @@ admit_once(struct store *s, struct admit *a, enum attempt *attempt, struct verdi
         status = admit_decide(s, a, out, err);
     if (status == STATUS_OK && out->allow)
         note_plan(&s->ledger, a->ask->plan);
-    if (status == STATUS_OK && must_write(s, a, out))
+    if (status == STATUS_OK && must_expire(s, a, out))
+        *attempt = ATTEMPT_EXPIRE;
+    else if (status == STATUS_OK && must_write(s, a, out))
         *attempt = ATTEMPT_WRITE;
     if (status != STATUS_OK || *attempt != ATTEMPT_DONE)
         return store_give_up(s, status);
@@ -505,6 +521,7 @@ static enum status
 admit_until_done(struct store *s, struct admit *a, struct verdict *out, struct error *err)
 {
     enum attempt attempt;
+    bool found;
     enum status status;
 
     do {
@@ -513,8 +530,9 @@ admit_until_done(struct store *s, struct admit *a, struct verdict *out, struct e
         if (status == STATUS_OK && attempt == ATTEMPT_WRITE)
             a->mode = STORE_WRITE;
         if (status == STATUS_OK && attempt == ATTEMPT_EXPIRE) {
-            status = store_expire_of_load(s, a->now_us, err);
-            a->swept = true;
+            status = store_make_room(s, a->now_us, &found, err);
+            a->room.looked = true;
+            a->room.spent = !found;
         }
     } while (status == STATUS_OK && attempt != ATTEMPT_DONE);
     if (status != STATUS_OK)
@@ -541,7 +559,6 @@ enum status
 store_explain(struct store *s, const struct admission *ask, int64_t now_us, struct ledger *ledger,
               struct verdict *out, struct error *err)
 {
-    const struct expiry_scope any = { .account_count = 0 };
     struct admit a;
     int tries = 0;
     enum status status;
@@ -550,10 +567,7 @@ store_explain(struct store *s, const struct admission *ask, int64_t now_us, stru
     memset(ledger, 0, sizeof(*ledger));
     do {
         admit_init(&a, s, ask, true, now_us);
-        /* As every look does: else a request that would pass were told to be refused. */
-        status = store_expire_holds(s, &any, now_us, err);
-        if (status == STATUS_OK)
-            status = admit_until_done(s, &a, out, err);
+        status = admit_until_done(s, &a, out, err);
     } while (store_once_more(s, status, true, &tries));
     if (status == STATUS_OK)
         *ledger = s->ledger;

@@ -130,12 +130,15 @@ struct store_load {
     int64_t refunded_nanos; /* taken back of that charge so far */
     bool admission_found;   /* and not past its time at now_us */
     int64_t admission_hold; /* hold.id, which is then in `hold`; 0: counted without a hold */
-    /* The earliest expires_us of a live hold that may count on an account of the chain (with a
-     * single writer: of any live hold); INT64_MAX: there is none. Asked for only when
-     * `want_expiry`. */
-    bool want_expiry;
-    int64_t oldest_expiry_us;
-    bool expiry_elsewhere; /* the time of some other hold is over */
+    /* Asked for only when `want_expiry`. `expiry_waits`: the time of some live hold is over.
+     * `expiry_in_chain`: of one that counts where the chain counts (struct expiry_scope), among the
+     * oldest EXPIRY_LOOK of those; there may be such a one behind them. */
+    bool want_expiry, expiry_waits, expiry_in_chain;
+    /* In: where to put what else of the hold's chain is to be journalled with it, and how many at
+     * most; NULL: not asked. Out: the live holds of that chain, but for `hold`, whose time is over
+     * at now_us, oldest first. */
+    struct hold *expired;
+    size_t expired_count;
 };
 
 /* Which price; see store_price_find. */
@@ -148,13 +151,15 @@ struct price_query {
     int64_t now_us;
 };
 
-/* Which expired holds: those that count on one of these accounts, or on the one of that name; with
- * neither, any. With a single writer always all of them. */
+#define EXPIRY_LOOK 256 /* what a request looks through before it decides */
+
+/* Which expired holds: those whose chain holds one of these accounts; without any, all. A chain
+ * counts where it has budget lines or concurrency, so `all` is one of its accounts only when it has
+ * a line. */
 struct expiry_scope {
     size_t account_count;
-    int64_t accounts[LEDGER_ACCOUNTS_MAX]; /* account.id */
-    const char *name;
-    bool unless_busy; /* none when another process is journalling some */
+    int64_t accounts[LEDGER_ACCOUNTS_MAX]; /* account.id; 0 is nobody's */
+    bool unless_busy; /* none while another process asks with this in a STORE_WRITE transaction */
 };
 
 /* What `store_verify` reads, each in the order given. */
@@ -188,7 +193,6 @@ struct store_backend {
 
 struct store_ops {
     const char *scheme; /* "sqlite" */
-    size_t expire_max;  /* expired holds to journal in front of one request; 0: all */
     bool comes_back;    /* after STATUS_UNAVAILABLE it finds its database again by itself */
 
     enum status (*open)(const struct store_options *options, struct store_backend **out,
@@ -268,12 +272,10 @@ struct store_ops {
     /* The amounts of the last `*count` charges (no refunds) of a route, newest first. */
     enum status (*route_amounts)(struct store_backend *backend, const char *route, int64_t *out,
                                  size_t *count, struct error *err);
-    /* Live holds of that scope whose time is over at `now_us`, oldest first: id and nonce; as many
-     * as the backend lets one transaction journal, at most `*count`. `*more`: there may be others.
-     * In a STORE_WRITE transaction no other one finds the same until it ends. */
+    /* The oldest live hold of that scope whose time is over at `now_us`: id and nonce, id 0 when
+     * there is none. Locks nothing. */
     enum status (*expired)(struct store_backend *backend, const struct expiry_scope *scope,
-                           int64_t now_us, struct hold *out, size_t *count, bool *more,
-                           struct error *err);
+                           int64_t now_us, struct hold *out, struct error *err);
     /* The charge recorded for a hold that the store did not know. */
     enum status (*unknown_hold)(struct store_backend *backend, const char *hold_text, bool *found,
                                 struct charge_row *out, struct error *err);

@@ -306,7 +306,7 @@ chain_of_post(struct store *s, const char *subject, const char *key_id, bool cre
 }
 
 enum status
-chain_load(struct store *s, const struct chain_place *place, bool want_expiry, int64_t now_us,
+chain_load(struct store *s, const struct chain_place *place, int64_t at_us, int64_t now_us,
            struct error *err)
 {
     struct store_load *load = &s->load;
@@ -315,8 +315,9 @@ chain_load(struct store *s, const struct chain_place *place, bool want_expiry, i
     s->ledger.rate_count = 0;
     load->ledger = &s->ledger;
     load->chain_id = place->id;
-    load->at_us = load->now_us = now_us;
-    load->want_expiry = want_expiry;
+    load->at_us = at_us;
+    load->now_us = now_us;
+    load->want_expiry = true;
     return s->ops->load(s->backend, load, err);
 }
 

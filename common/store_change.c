@@ -16,9 +16,9 @@ change_init(struct change *c, struct store *s, const struct idempotency *idempot
             const struct reply_writer *writer, int64_t now_us, struct result *out,
             struct buf *reply)
 {
-    *c = (struct change){
-        .idempotency = idempotency, .writer = writer, .now_us = now_us, .out = out, .reply = reply
-    };
+    const struct room room = { .looked = c->room.looked, .spent = c->room.spent };
+
+    *c = (struct change){ idempotency, writer, now_us, out, reply, NULL, room };
     if (idempotency != NULL && idempotency->key == NULL)
         c->idempotency = NULL;
     memset(out, 0, sizeof(*out));
@@ -122,7 +122,27 @@ change_end(struct store *s, const struct change *c, enum status status)
 }
 
 enum status
-change_begin(struct store *s, const struct change *c, struct error *err)
+change_make_room(struct store *s, struct change *c, struct error *err)
+{
+    bool found;
+    enum status status;
+
+    s->ops->rollback(s->backend);
+    status = store_make_room(s, c->now_us, &found, err);
+    c->room.looked = c->room.again = true;
+    c->room.spent = !found;
+    return status;
+}
+
+bool
+change_looks(struct store *s, const struct change *c)
+{
+    store_note_expiry(s, c->now_us);
+    return s->load.expiry_in_chain && !c->room.looked;
+}
+
+enum status
+change_begin(struct store *s, struct change *c, struct error *err)
 {
     enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
     struct store_load asked = s->load;
@@ -130,18 +150,26 @@ change_begin(struct store *s, const struct change *c, struct error *err)
     if (status != STATUS_OK)
         return status;
     status = s->ops->load(s->backend, &s->load, err);
-    if (status == STATUS_OK)
-        store_note_expiry(s, c->now_us);
-    if (status != STATUS_OK || s->load.oldest_expiry_us > c->now_us)
+    if (status != STATUS_OK || !change_looks(s, c))
         return status;
-    s->ops->rollback(s->backend);
-    status = store_expire_of_load(s, c->now_us, err);
+    status = change_make_room(s, c, err);
+    c->room.again = false; /* here and now */
     if (status != STATUS_OK)
         return status;
-    asked.want_expiry = false;
     s->load = asked;
     status = s->ops->begin(s->backend, STORE_WRITE, err);
-    return status == STATUS_OK ? s->ops->load(s->backend, &s->load, err) : status;
+    if (status == STATUS_OK)
+        status = s->ops->load(s->backend, &s->load, err);
+    if (status == STATUS_OK)
+        store_note_expiry(s, c->now_us);
+    return status;
+}
+
+bool
+change_once_more(const struct store *s, const struct change *c, enum status status, bool repeatable,
+                 int *tries)
+{
+    return (status == STATUS_OK && c->room.again) || store_once_more(s, status, repeatable, tries);
 }
 
 bool

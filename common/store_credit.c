@@ -87,7 +87,7 @@ record_refund(struct store *s, int64_t amount_nanos, const char *token, const ch
 
 static enum status
 refund_once(struct store *s, int64_t amount_nanos, const char *token, const char *note,
-            const struct change *c, struct error *err)
+            struct change *c, struct error *err)
 {
     bool done = false;
     enum status status = change_begin(s, c, err);
@@ -110,7 +110,7 @@ store_refund(struct store *s, const char *charge_id, int64_t amount_nanos, const
              const struct reply_writer *writer, int64_t now_us, struct result *out,
              struct buf *reply, struct error *err)
 {
-    struct change c;
+    struct change c = { 0 };
     int tries = 0;
     enum status status;
 
@@ -177,7 +177,7 @@ credit_line(struct store *s, const struct credit_request *request, struct edit *
 
 static enum status
 record_credit(struct store *s, const struct credit_request *request, struct edit *e,
-              const struct change *c, struct error *err)
+              struct change *c, struct error *err)
 {
     struct ledger *ledger = &s->ledger;
     size_t first = 0, count;
@@ -204,8 +204,8 @@ record_credit(struct store *s, const struct credit_request *request, struct edit
 }
 
 static enum status
-credit_once(struct store *s, const struct credit_request *request, struct edit *e,
-            const struct change *c, struct error *err)
+credit_once(struct store *s, const struct credit_request *request, struct edit *e, struct change *c,
+            struct error *err)
 {
     bool done = false;
     enum status status = change_begin(s, c, err);
@@ -222,7 +222,7 @@ store_credit(struct store *s, const struct credit_request *request, const struct
              const struct idempotency *idempotency, const struct reply_writer *writer,
              int64_t now_us, struct result *out, struct buf *reply, struct error *err)
 {
-    struct change c;
+    struct change c = { 0 };
     struct edit e;
     int tries = 0;
     enum status status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Holds whose time is over: journalled by whoever looks first, before its own transaction.
+ * Holds whose time is over: journalled once, by whoever comes first (store_internal.h says who
+ * does).
  */
 
 #include <string.h>
@@ -26,14 +27,95 @@ store_charge_of_hold(struct store *s, struct charge_row *row, const struct hold 
     (void)!text_copy(row->charge.route, sizeof(row->charge.route), hold->route);
 }
 
-/* Journal one expired hold, inside a write transaction. One that was settled or renewed meanwhile
- * is left alone. */
+/* Journal one on the lines that are loaded; lines and accounts are the caller's to write. */
 static enum status
-expire_hold(struct store *s, const struct hold *which, int64_t now_us, struct error *err)
+expire_hold(struct store *s, struct hold *hold, int64_t now_us, struct error *err)
+{
+    struct charge_row charge;
+    enum status status = ledger_expire(&s->ledger, hold, s->charge_on_expiry, now_us, err);
+
+    if (status == STATUS_OK && hold->expiry_charged_nanos > 0) {
+        store_charge_of_hold(s, &charge, hold, CHARGE_SPEND, hold->expiry_charged_nanos, now_us);
+        (void)!text_copy(charge.charge.note, sizeof(charge.charge.note), "hold expired");
+        status = s->ops->charge_write(s->backend, &charge, err);
+        hold->expiry_charge_id = charge.charge.id;
+    }
+    return status == STATUS_OK ? s->ops->hold_write(s->backend, hold, err) : status;
+}
+
+/* The lines of a hold's placement, which the chain of `s->load` has. */
+static enum status
+prepare_for(struct store *s, const struct hold *hold, int64_t now_us, struct error *err)
+{
+    return lines_prepare(s, &s->ledger, policy_plan_named(s->policy, hold->plan), hold->placed_us,
+                         now_us, err);
+}
+
+static bool
+same_lines(const struct ledger *ledger, const struct hold *before, const struct hold *hold)
+{
+    if (strcmp(before->plan, hold->plan) != 0)
+        return false;
+    for (size_t i = 0; i < ledger->line_count; i++) {
+        const struct period *period = &ledger->lines[i].period;
+
+        if (hold->placed_us < period->start_us || hold->placed_us >= period->end_us)
+            return false;
+    }
+    return true;
+}
+
+static enum status
+load_lines_of(struct store *s, const struct hold *hold, int64_t now_us, struct error *err)
 {
     struct store_load *load = &s->load;
-    struct hold *hold = &load->hold;
-    struct charge_row charge;
+    enum status status;
+
+    memset(load, 0, sizeof(*load));
+    load->ledger = &s->ledger;
+    load->chain_id = hold->chain_id;
+    load->at_us = hold->placed_us;
+    load->now_us = now_us;
+    status = s->ops->load(s->backend, load, err);
+    return status == STATUS_OK ? prepare_for(s, hold, now_us, err) : status;
+}
+
+/* Journal `hold` and the `count` others of its chain that were loaded with it. Lines and accounts
+ * are written once for all that stand in the same periods; new lines before an event names them. */
+static enum status
+expire_loaded(struct store *s, struct hold *hold, size_t count, int64_t now_us, struct error *err)
+{
+    struct ledger *ledger = &s->ledger;
+    struct hold *last = hold;
+    enum status status = prepare_for(s, hold, now_us, err);
+
+    for (size_t i = 0; i <= count && status == STATUS_OK; i++) {
+        struct hold *next = i == 0 ? hold : &s->expired[i - 1];
+
+        if (!same_lines(ledger, last, next)) {
+            status = lines_write(s, ledger, 0, now_us, err);
+            if (status == STATUS_OK)
+                status = load_lines_of(s, next, now_us, err);
+        }
+        if (status == STATUS_OK)
+            status = expire_hold(s, next, now_us, err);
+        if (status == STATUS_OK && lines_any_unborn(ledger))
+            status = lines_write(s, ledger, next->id, now_us, err);
+        else if (status == STATUS_OK)
+            status = lines_write_events(s, ledger, next->id, now_us, err);
+        ledger->event_count = 0;
+        last = next;
+    }
+    return status == STATUS_OK ? lines_write(s, ledger, 0, now_us, err) : status;
+}
+
+/* One that was settled or renewed meanwhile is left alone, and the others with it: they have
+ * somebody who looks after them. */
+static enum status
+expire_chain_of(struct store *s, const struct hold *which, int64_t now_us, struct error *err)
+{
+    struct store_load *load = &s->load;
+    struct hold hold;
     enum status status;
 
     memset(load, 0, sizeof(*load));
@@ -42,62 +124,37 @@ expire_hold(struct store *s, const struct hold *which, int64_t now_us, struct er
     load->hold_id = which->id;
     load->hold_nonce = which->nonce;
     load->now_us = now_us;
+    load->will_charge = s->charge_on_expiry;
+    load->expired = s->expired;
+    load->expired_count = EXPIRE_PIECE - 1;
     status = s->ops->load(s->backend, load, err);
-    if (status != STATUS_OK || !load->hold_found || hold->state != HOLD_HELD ||
-        hold->expires_us > now_us)
+    hold = load->hold;
+    if (status != STATUS_OK || !load->hold_found || hold.state != HOLD_HELD ||
+        hold.expires_us > now_us)
         return status;
-    status = lines_prepare(s, &s->ledger, policy_plan_named(s->policy, hold->plan), hold->placed_us,
-                           now_us, err);
-    if (status == STATUS_OK)
-        status = ledger_expire(&s->ledger, hold, s->charge_on_expiry, now_us, err);
-    if (status == STATUS_OK && hold->expiry_charged_nanos > 0) {
-        store_charge_of_hold(s, &charge, hold, CHARGE_SPEND, hold->expiry_charged_nanos, now_us);
-        (void)!text_copy(charge.charge.note, sizeof(charge.charge.note), "hold expired");
-        status = s->ops->charge_write(s->backend, &charge, err);
-        hold->expiry_charge_id = charge.charge.id;
-    }
-    if (status == STATUS_OK)
-        status = s->ops->hold_write(s->backend, hold, err);
-    return status == STATUS_OK ? lines_write(s, &s->ledger, hold->id, now_us, err) : status;
+    return expire_loaded(s, &hold, load->expired_count, now_us, err);
 }
 
+/* One transaction: `first` and its chain, or what stands for the scope when that is NULL. */
 static enum status
-expire_piece(struct store *s, const struct expiry_scope *scope, size_t *count, bool *more,
-             int64_t now_us, struct error *err)
+expire_piece(struct store *s, const struct expiry_scope *scope, const struct hold *first,
+             int64_t now_us, bool *found, struct error *err)
 {
+    struct hold which = { .id = first != NULL ? first->id : 0,
+                          .nonce = first != NULL ? first->nonce : 0 };
     enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
 
+    *found = false;
     if (status != STATUS_OK)
         return status;
-    status = s->ops->expired(s->backend, scope, now_us, s->expired, count, more, err);
-    for (size_t i = 0; i < *count && status == STATUS_OK; i++)
-        status = expire_hold(s, &s->expired[i], now_us, err);
+    if (first == NULL)
+        status = s->ops->expired(s->backend, scope, now_us, &which, err);
+    *found = status == STATUS_OK && which.id != 0;
+    if (*found)
+        status = expire_chain_of(s, &which, now_us, err);
     if (status == STATUS_OK)
         status = s->ops->commit(s->backend, false, err);
     return status == STATUS_OK ? status : store_give_up(s, status);
-}
-
-static enum status
-expire_up_to(struct store *s, const struct expiry_scope *scope, size_t max, int64_t now_us,
-             struct error *err)
-{
-    size_t done = 0, count;
-    bool more = false;
-    enum status status;
-
-    do {
-        count = EXPIRE_PIECE;
-        status = expire_piece(s, scope, &count, &more, now_us, err);
-        done += count;
-    } while (status == STATUS_OK && more && (max == 0 || done < max));
-    return status;
-}
-
-enum status
-store_expire_holds(struct store *s, const struct expiry_scope *scope, int64_t now_us,
-                   struct error *err)
-{
-    return expire_up_to(s, scope, s->ops->expire_max, now_us, err);
 }
 
 static bool
@@ -110,27 +167,71 @@ has_lines(const struct ledger *ledger, size_t account)
     return false;
 }
 
-/* By the accounts and not by the chain, which may have been made in the transaction that was rolled
- * back. Every hold counts on `all`, but that matters only where it has a budget. */
-enum status
-store_expire_of_load(struct store *s, int64_t now_us, struct error *err)
+/* By the accounts and not by the chain, which may have been made in a transaction that was rolled
+ * back. */
+static struct expiry_scope
+scope_of(const struct ledger *ledger)
 {
-    const struct ledger *ledger = &s->ledger;
     struct expiry_scope scope = { .account_count = 0 };
 
     for (size_t i = 0; i < ledger->account_count; i++) {
         if (account_kind_of(ledger->accounts[i].name) != ACCOUNT_ALL || has_lines(ledger, i))
             scope.accounts[scope.account_count++] = ledger->accounts[i].id;
     }
-    return store_expire_holds(s, &scope, now_us, err);
+    return scope;
+}
+
+enum status
+store_make_room(struct store *s, int64_t now_us, bool *found, struct error *err)
+{
+    const struct expiry_scope scope = scope_of(&s->ledger);
+    const struct hold hold = s->load.hold;
+    bool own = s->load.hold_found && hold.state == HOLD_HELD && hold.expires_us <= now_us;
+
+    *found = false;
+    if (!own && scope.account_count == 0)
+        return STATUS_OK;
+    return expire_piece(s, &scope, own ? &hold : NULL, now_us, found, err);
+}
+
+bool
+store_lacks_room(const struct verdict *verdict)
+{
+    return !verdict->allow &&
+           (verdict->reason == REASON_BUDGET || verdict->reason == REASON_CONCURRENCY);
+}
+
+enum status
+store_expire_all(struct store *s, int64_t account_id, int64_t now_us, struct error *err)
+{
+    const struct expiry_scope scope = { .account_count = account_id != 0,
+                                        .accounts = { account_id } };
+    bool found;
+    enum status status;
+
+    do
+        status = expire_piece(s, &scope, NULL, now_us, &found, err);
+    while (status == STATUS_OK && found);
+    return status;
+}
+
+enum status
+store_expired_in_ledger(struct store *s, int64_t now_us, bool *found, struct error *err)
+{
+    const struct expiry_scope scope = scope_of(&s->ledger);
+    struct hold hold = { .id = 0 };
+    enum status status = STATUS_OK;
+
+    if (scope.account_count > 0)
+        status = s->ops->expired(s->backend, &scope, now_us, &hold, err);
+    *found = status == STATUS_OK && hold.id != 0;
+    return status;
 }
 
 void
 store_note_expiry(struct store *s, int64_t now_us)
 {
-    if (!s->load.expiry_elsewhere)
-        return;
-    s->expiry_elsewhere = true;
+    s->expiry_waits = s->load.expiry_waits;
     s->expiry_now_us = now_us;
 }
 
@@ -138,11 +239,13 @@ void
 store_expire_elsewhere(struct store *s)
 {
     const struct expiry_scope scope = { .unless_busy = true };
+    bool more = s->expiry_waits;
     struct error err;
+    enum status status = STATUS_OK;
 
-    if (!s->expiry_elsewhere)
-        return;
-    s->expiry_elsewhere = false;
-    if (expire_up_to(s, &scope, EXPIRE_AFTER, s->expiry_now_us, &err) != STATUS_OK)
+    s->expiry_waits = false;
+    for (int i = 0; i < EXPIRE_AFTER && more && status == STATUS_OK; i++)
+        status = expire_piece(s, &scope, NULL, s->expiry_now_us, &more, &err);
+    if (status != STATUS_OK && s->ops->failure(s->backend) != STORE_TRY_AGAIN)
         log_failure("expire", &err, NULL); /* the next request comes by again */
 }

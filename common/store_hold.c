@@ -7,9 +7,13 @@
 
 #include "common/banned.h"
 
+/* Refused, but never for the want of room that expired holds keep. `waits`: there are some. */
 static enum status
-change_denied(struct store *s, const struct change *c, const struct verdict *verdict)
+change_denied(struct store *s, struct change *c, const struct verdict *verdict, bool waits,
+              struct error *err)
 {
+    if (waits && !c->room.spent && store_lacks_room(verdict))
+        return change_make_room(s, c, err);
     c->out->verdict = *verdict;
     return change_refuse(s, c, OUTCOME_DENIED);
 }
@@ -32,21 +36,18 @@ place_hold(struct store *s, const struct hold_request *request, struct change *c
     if (status == STATUS_OK && !known)
         return change_refuse(s, c, OUTCOME_UNKNOWN_ACCOUNT);
     if (status == STATUS_OK)
-        status = chain_load(s, &place, !c->swept, c->now_us, err);
-    if (status == STATUS_OK && !c->swept && s->load.oldest_expiry_us <= c->now_us) {
-        s->ops->rollback(s->backend);
-        c->swept = c->again = true;
-        return store_expire_of_load(s, c->now_us, err);
-    }
+        status = chain_load(s, &place, c->now_us, c->now_us, err);
     if (status != STATUS_OK)
         return status;
+    if (change_looks(s, c))
+        return change_make_room(s, c, err);
     event.plan = chain_plan_last_seen(s, &s->ledger);
     status = lines_prepare(s, &s->ledger, event.plan, c->now_us, c->now_us, err);
     if (status != STATUS_OK)
         return status;
     ledger_admit(&s->ledger, &event, c->now_us, &verdict);
     if (!verdict.allow)
-        return change_denied(s, c, &verdict);
+        return change_denied(s, c, &verdict, s->load.expiry_waits, err);
     verdict.hold.nonce = store_new_nonce(s);
     verdict.hold.chain_id = place.id;
     if (!change_copy_text(verdict.hold.route, sizeof(verdict.hold.route), request->route))
@@ -64,15 +65,13 @@ store_hold_place(struct store *s, const struct hold_request *request,
                  const struct idempotency *idempotency, const struct reply_writer *writer,
                  int64_t now_us, struct result *out, struct buf *reply, struct error *err)
 {
-    struct change c = { .swept = false };
+    struct change c = { 0 };
     int tries = 0;
-    bool done, swept;
+    bool done;
     enum status status;
 
     do {
-        swept = c.swept;
         change_init(&c, s, idempotency, writer, now_us, out, reply);
-        c.swept = swept;
         change_load(s, &c);
         s->load.will_hold = true;
         done = false;
@@ -82,8 +81,7 @@ store_hold_place(struct store *s, const struct hold_request *request,
         if (status == STATUS_OK && !done)
             status = place_hold(s, request, &c, err);
         status = change_end(s, &c, status);
-    } while ((status == STATUS_OK && c.again) ||
-             store_once_more(s, status, change_has_key(idempotency), &tries));
+    } while (change_once_more(s, &c, status, change_has_key(idempotency), &tries));
     return status;
 }
 
@@ -100,9 +98,10 @@ write_hold_change(struct store *s, const struct change *c, struct hold *hold, bo
 }
 
 static enum status
-extend_hold(struct store *s, int64_t add_nanos, const struct change *c, struct error *err)
+extend_hold(struct store *s, int64_t add_nanos, struct change *c, struct error *err)
 {
     struct hold hold = s->load.hold;
+    bool waits = s->load.expiry_waits;
     const struct plan *plan = policy_plan_named(s->policy, hold.plan);
     int64_t at_us = hold_extend_at(&hold, c->now_us);
     struct store_load *load = &s->load;
@@ -127,7 +126,7 @@ extend_hold(struct store *s, int64_t add_nanos, const struct change *c, struct e
     if (status != STATUS_OK)
         return status;
     if (!verdict.allow)
-        return change_denied(s, c, &verdict);
+        return change_denied(s, c, &verdict, waits, err);
     c->out->verdict = verdict;
     return write_hold_change(s, c, &hold, false, err);
 }
@@ -197,7 +196,7 @@ store_hold_extend(struct store *s, const char *hold_id, int64_t add_nanos,
                   const struct idempotency *idempotency, const struct reply_writer *writer,
                   int64_t now_us, struct result *out, struct buf *reply, struct error *err)
 {
-    struct change c;
+    struct change c = { 0 };
     int tries = 0;
     enum status status;
 
@@ -206,7 +205,8 @@ store_hold_extend(struct store *s, const char *hold_id, int64_t add_nanos,
         if (add_nanos < 0)
             return error_set(err, STATUS_INVALID, "store: a hold is raised by 0 or more");
         status = change_hold(s, hold_id, add_nanos, &c, err);
-    } while (store_once_more(s, status, add_nanos == 0 || change_has_key(idempotency), &tries));
+    } while (
+        change_once_more(s, &c, status, add_nanos == 0 || change_has_key(idempotency), &tries));
     return status;
 }
 
@@ -215,7 +215,7 @@ store_hold_void(struct store *s, const char *hold_id, const struct idempotency *
                 const struct reply_writer *writer, int64_t now_us, struct result *out,
                 struct buf *reply, struct error *err)
 {
-    struct change c;
+    struct change c = { 0 };
     int tries = 0;
     enum status status;
 
@@ -230,7 +230,7 @@ enum status
 store_hold_void_as(struct store *s, const char *hold_id, const struct actor *actor, int64_t now_us,
                    struct result *out, struct error *err)
 {
-    struct change c;
+    struct change c = { 0 };
     int tries = 0;
     enum status status;
 

@@ -19,8 +19,8 @@
 
 #define CHAIN_MEMO_SLOTS 8192
 #define PERIOD_MEMO_SLOTS 64
-#define EXPIRE_PIECE 64
-#define EXPIRE_AFTER 16 /* others' expired holds to journal after one answer */
+#define EXPIRE_PIECE 64 /* expired holds of one chain that one transaction journals */
+#define EXPIRE_AFTER 4  /* such transactions after one answer */
 #define NONCE_BITS 48
 #define NONCE_SUPPLY 40
 #define PLAN_NOTE_US \
@@ -62,9 +62,9 @@ struct store {
     struct period_memo periods[PERIOD_MEMO_SLOTS];
     struct chain_memo *chains;
     struct period_history history[LEDGER_CARRY_PERIODS_MAX];
-    struct hold expired[EXPIRE_PIECE];
-    bool expiry_elsewhere; /* noticed since the last look after an answer */
-    int64_t expiry_now_us; /* of that request */
+    struct hold expired[EXPIRE_PIECE - 1]; /* beside the one that stands for its chain */
+    bool expiry_waits;                     /* somewhere, when this process last looked */
+    int64_t expiry_now_us;                 /* the now of that look */
     uint8_t nonces[NONCE_SUPPLY][NONCE_BITS / 8];
     size_t nonces_left;
     unsigned filled; /* which rows of FILL_ALWAYS_THERE a fill has brought, as bits */
@@ -109,6 +109,10 @@ void lines_drop_others(struct ledger *ledger, int account);
 enum status lines_write(struct store *s, struct ledger *ledger, int64_t hold_number, int64_t now_us,
                         struct error *err) MUST_CHECK;
 
+/* Only its events, once no line is new. */
+enum status lines_write_events(struct store *s, const struct ledger *ledger, int64_t hold_number,
+                               int64_t now_us, struct error *err) MUST_CHECK;
+
 /* ---- store_chain.c -------------------------------------------------------------------------- */
 
 /* A chain while it is put together. Accounts that are not in the store have id 0. */
@@ -142,7 +146,7 @@ enum status chain_of_post(struct store *s, const char *subject, const char *key_
                           int64_t now_us, struct chain_place *place, bool *known,
                           struct error *err) MUST_CHECK;
 /* Load the chain of a post without a known hold, in a transaction that is open. */
-enum status chain_load(struct store *s, const struct chain_place *place, bool want_expiry,
+enum status chain_load(struct store *s, const struct chain_place *place, int64_t at_us,
                        int64_t now_us, struct error *err) MUST_CHECK;
 const struct plan *chain_plan_last_seen(const struct store *s, const struct ledger *ledger);
 
@@ -151,18 +155,38 @@ const struct plan *chain_plan_last_seen(const struct store *s, const struct ledg
 /* A charge of a hold, in the periods of its placement. */
 void store_charge_of_hold(struct store *s, struct charge_row *row, const struct hold *hold,
                           enum charge_kind kind, int64_t amount_nanos, int64_t now_us);
-/* Free the room of holds whose time is over: the request that looks first does it, before its own
- * transaction, and they are journalled once. */
-enum status store_expire_holds(struct store *s, const struct expiry_scope *scope, int64_t now_us,
-                               struct error *err) MUST_CHECK;
-/* Those of the chain that was loaded last, that of a hold included. */
-enum status store_expire_of_load(struct store *s, int64_t now_us, struct error *err) MUST_CHECK;
-/* Remember what the last load noticed of others' holds. */
+/*
+ * Holds whose time is over keep their room until they are journalled, which anybody may do, in
+ * transactions of their own of at most EXPIRE_PIECE holds of one chain. A request does it for its
+ * own accounts: one such transaction in front of it, so that its numbers are right, and further
+ * ones only as long as it would be refused for want of room. Everybody else's are done after
+ * answers, by whoever notices.
+ */
+/* One transaction's worth of what frees room for the chain that was loaded last: first the hold
+ * that was loaded with it. `*found` false: there is nothing more. */
+enum status store_make_room(struct store *s, int64_t now_us, bool *found,
+                            struct error *err) MUST_CHECK;
+/* Whether a refusal may be for want of room that an expired hold still keeps. */
+bool store_lacks_room(const struct verdict *verdict);
+/* All there are of an account; of the whole store with an id of 0. */
+enum status store_expire_all(struct store *s, int64_t account_id, int64_t now_us,
+                             struct error *err) MUST_CHECK;
+/* In an open transaction: does one count on the loaded ledger's accounts? */
+enum status store_expired_in_ledger(struct store *s, int64_t now_us, bool *found,
+                                    struct error *err) MUST_CHECK;
+/* Remember what the last load noticed, for after the answer. */
 void store_note_expiry(struct store *s, int64_t now_us);
-/* After the answer: those that no request of their own accounts has looked for. */
+/* After an answer. */
 void store_expire_elsewhere(struct store *s);
 
 /* ---- store_change.c ------------------------------------------------------------------------- */
+
+/* How far the making of room for one request has come. Zero before its first attempt. */
+struct room {
+    bool looked; /* once, before anything is decided */
+    bool spent;  /* nothing more is to be had */
+    bool again;  /* some was made: nothing is decided yet, begin again */
+};
 
 /* A change that a client asked for: what all of them share. */
 struct change {
@@ -172,10 +196,10 @@ struct change {
     struct result *out;
     struct buf *reply;         /* or NULL */
     const struct actor *actor; /* an operator, for the journal; NULL: a client */
-    bool swept;                /* expired holds of the chain were looked for */
-    bool again;                /* nothing was decided: begin again */
+    struct room room;
 };
 
+/* Keeps how far `room` has come: zero `*c` before the first attempt. */
 void change_init(struct change *c, struct store *s, const struct idempotency *idempotency,
                  const struct reply_writer *writer, int64_t now_us, struct result *out,
                  struct buf *reply);
@@ -197,9 +221,16 @@ enum status change_commit(struct store *s, const struct change *c, const char *h
                           bool durable, struct error *err) MUST_CHECK;
 /* After an error nothing of it may look like an answer. */
 enum status change_end(struct store *s, const struct change *c, enum status status) MUST_CHECK;
-/* Start a change: a write transaction with the rows asked for by `load`, expired holds journalled
- * before it. */
-enum status change_begin(struct store *s, const struct change *c, struct error *err) MUST_CHECK;
+/* Start a change: a write transaction with the rows asked for by `load`, expired holds of its chain
+ * journalled before it. */
+enum status change_begin(struct store *s, struct change *c, struct error *err) MUST_CHECK;
+/* Whether a chain that was loaded later has expired holds to journal before it is decided on. */
+bool change_looks(struct store *s, const struct change *c);
+/* Give the transaction up and free some of the room that expired holds keep, to begin again. */
+enum status change_make_room(struct store *s, struct change *c, struct error *err) MUST_CHECK;
+/* Whether to begin again: for that, or as store_once_more says. */
+bool change_once_more(const struct store *s, const struct change *c, enum status status,
+                      bool repeatable, int *tries);
 bool change_copy_text(char *out, size_t size, const char *text);
 
 /* ---- store_account.c ------------------------------------------------------------------------ */

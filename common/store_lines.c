@@ -213,9 +213,9 @@ write_rates(struct store *s, struct ledger *ledger, struct error *err)
     return status;
 }
 
-static enum status
-write_events(struct store *s, const struct ledger *ledger, int64_t hold_number, int64_t now_us,
-             struct error *err)
+enum status
+lines_write_events(struct store *s, const struct ledger *ledger, int64_t hold_number,
+                   int64_t now_us, struct error *err)
 {
     enum status status = STATUS_OK;
     int payer = ledger_payer(ledger);
@@ -254,6 +254,6 @@ lines_write(struct store *s, struct ledger *ledger, int64_t hold_number, int64_t
     if (status == STATUS_OK)
         status = write_rates(s, ledger, err);
     if (status == STATUS_OK)
-        status = write_events(s, ledger, hold_number, now_us, err);
+        status = lines_write_events(s, ledger, hold_number, now_us, err);
     return status;
 }

@@ -45,7 +45,11 @@ enum status
 store_prune(struct store *s, int64_t older_than_us, int64_t now_us, int64_t *removed,
             struct error *err)
 {
+    enum status status = store_expire_all(s, 0, now_us, err); /* of accounts that nobody asks for */
+
     *removed = 0;
+    if (status != STATUS_OK)
+        return status;
     return s->ops->prune(s->backend, now_us - s->idempotency_ttl_us, older_than_us, now_us, removed,
                          err);
 }

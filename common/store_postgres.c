@@ -270,7 +270,6 @@ pg_number(struct postgres_store *s, enum pg_number_kind kind, int64_t *out, stru
 
 const struct store_ops store_postgres_ops = {
     .scheme = "postgresql",
-    .expire_max = 64,
     .comes_back = true,
     .open = postgres_open,
     .close = postgres_close,

@@ -43,9 +43,10 @@ enum pg_statement {
     PG_LOAD_CHAIN,
     PG_LOAD_CHAIN_OF_HOLD,
     PG_LINES,
-    PG_OLDEST,
-    PG_OLDEST_OF_HOLD,
-    PG_OLDEST_ANY,
+    PG_EXPIRY_OF_CHAIN,
+    PG_EXPIRY_OF_HOLD,
+    PG_EXPIRY_ANY,
+    PG_EXPIRED_WITH,
     PG_RATE,
     PG_HOLD,
     PG_HOLD_LOCKED,
@@ -68,11 +69,9 @@ enum pg_statement {
     PG_CREDIT_SUM,
     PG_HISTORY,
     PG_ROUTE_AMOUNTS,
-    PG_EXPIRY_LOCK,
     PG_EXPIRY_TRY,
     PG_EXPIRED,
-    PG_EXPIRED_OF_ACCOUNTS,
-    PG_EXPIRED_OF_NAME,
+    PG_EXPIRED_OF,
     PG_UNKNOWN_HOLD,
     PG_VERIFICATION,
     PG_VERIFICATION_NEXT,
@@ -300,9 +299,15 @@ enum status postgres_history(struct store_backend *backend, int64_t budget_id, i
                              struct period_history *out, size_t *count, struct error *err);
 enum status postgres_route_amounts(struct store_backend *backend, const char *route, int64_t *out,
                                    size_t *count, struct error *err);
+
+/* ---- store_postgres_expiry.c ---- */
+/* Queue what a load asks about expired holds. `chain` 0: that of the hold, else none. */
+enum status pg_queue_expiry(struct postgres_store *s, const struct store_load *load, int64_t chain,
+                            PGresult **look, PGresult **expired, struct error *err) MUST_CHECK;
+enum status pg_read_expiry(struct postgres_store *s, const PGresult *look, const PGresult *expired,
+                           struct store_load *load, struct error *err) MUST_CHECK;
 enum status postgres_expired(struct store_backend *backend, const struct expiry_scope *scope,
-                             int64_t now_us, struct hold *out, size_t *count, bool *more,
-                             struct error *err);
+                             int64_t now_us, struct hold *out, struct error *err);
 enum status postgres_unknown_hold(struct store_backend *backend, const char *hold_text, bool *found,
                                   struct charge_row *out, struct error *err);
 enum status postgres_idempotency_find(struct store_backend *backend, const char *scope,

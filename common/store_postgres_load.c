@@ -154,7 +154,7 @@ postgres_last_seen(struct store_backend *backend, enum chain_role role, const ch
 
 /* The answers of one load; NULL where nothing was asked. */
 struct answers {
-    PGresult *hold, *refunded, *idempotency, *admission, *oldest, *chain, *clock;
+    PGresult *hold, *refunded, *idempotency, *admission, *expiry, *expired, *chain, *clock;
     PGresult *rates[LEDGER_RATES_MAX];
     PGresult *numbers[PG_NUMBERS];
 };
@@ -166,7 +166,8 @@ clear_answers(struct answers *a)
     PQclear(a->refunded);
     PQclear(a->idempotency);
     PQclear(a->admission);
-    PQclear(a->oldest);
+    PQclear(a->expiry);
+    PQclear(a->expired);
     PQclear(a->chain);
     PQclear(a->clock);
     for (size_t i = 0; i < LEDGER_RATES_MAX; i++)
@@ -333,22 +334,6 @@ queue_hold(struct postgres_store *s, const struct store_load *load, PGresult **o
     return pg_queue(s, s->mode == STORE_WRITE ? PG_HOLD_LOCKED : PG_HOLD, &p, out, err);
 }
 
-/* The oldest expired hold that could matter here, and whether there are others. */
-static enum status
-queue_oldest(struct postgres_store *s, const struct store_load *load, int64_t chain, PGresult **out,
-             struct error *err)
-{
-    struct pg_params p = { 0 };
-
-    if (chain == 0 && load->hold_id == 0)
-        return pg_queue(s, PG_OLDEST_ANY, NULL, out, err);
-    pg_int(&p, chain != 0 ? chain : load->hold_id);
-    pg_int(&p, load->now_us);
-    if (chain == 0)
-        pg_int(&p, (int64_t)load->hold_nonce);
-    return pg_queue(s, chain != 0 ? PG_OLDEST : PG_OLDEST_OF_HOLD, &p, out, err);
-}
-
 /* What may be in the store about this very request: earlier replies, calls and refunds. */
 static enum status
 queue_earlier(struct postgres_store *s, const struct store_load *load, struct answers *a,
@@ -470,10 +455,8 @@ read_answers(struct postgres_store *s, const struct answers *a, struct store_loa
         load->refunded_nanos = pg_get_int(a->refunded, 0, 0);
     if (status == STATUS_OK && a->idempotency != NULL)
         status = read_idempotency(s, a->idempotency, load->idempotency, err);
-    if (a->oldest != NULL && !pg_is_null(a->oldest, 0, 0))
-        load->oldest_expiry_us = pg_get_int(a->oldest, 0, 0);
-    load->expiry_elsewhere = a->oldest != NULL && !pg_is_null(a->oldest, 0, 1) &&
-                             pg_get_int(a->oldest, 0, 1) <= load->now_us;
+    if (status == STATUS_OK)
+        status = pg_read_expiry(s, a->expiry, a->expired, load, err);
     for (size_t i = 0; i < ledger->rate_count; i++)
         ledger->rates[i].tat_ns = pg_get_int(a->rates[i], 0, 0); /* 0 without a row */
     if (at_us == 0)
@@ -498,8 +481,8 @@ queue_load(struct postgres_store *s, const struct store_load *load, int64_t chai
         status = queue_hold(s, load, &a->hold, err);
     if (status == STATUS_OK)
         status = queue_earlier(s, load, a, err);
-    if (status == STATUS_OK && load->want_expiry)
-        status = queue_oldest(s, load, chain, &a->oldest, err);
+    if (status == STATUS_OK)
+        status = pg_queue_expiry(s, load, chain, &a->expiry, &a->expired, err);
     if (status == STATUS_OK)
         status = queue_chain(s, load, chain, at_us, &a->chain, err);
     if (status == STATUS_OK)
@@ -549,8 +532,7 @@ postgres_load(struct store_backend *backend, struct store_load *load, struct err
     s->now_us = load->now_us;
     load->hold_found = load->charge_found = load->admission_found = false;
     load->refunded_nanos = load->admission_hold = 0;
-    load->oldest_expiry_us = INT64_MAX;
-    load->expiry_elsewhere = false;
+    load->expiry_waits = load->expiry_in_chain = false;
     ledger->chain_id = chain;
     ledger->account_count = ledger->line_count = ledger->event_count = 0;
     ledger->key = ledger->subject = ledger->organization = -1;
@@ -686,55 +668,6 @@ postgres_route_amounts(struct store_backend *backend, const char *route, int64_t
     for (int row = 0; row < rows; row++)
         out[row] = pg_get_int(result, row, 0);
     *count = (size_t)rows;
-    PQclear(result);
-    return status;
-}
-
-/*
- * One at a time, and under a lock of its own, which is taken before any account's: so each hold is
- * journalled by one process, and the others, when they get the lock, find what is left.
- */
-enum status
-postgres_expired(struct store_backend *backend, const struct expiry_scope *scope, int64_t now_us,
-                 struct hold *out, size_t *count, bool *more, struct error *err)
-{
-    struct postgres_store *s = postgres_of(backend);
-    enum pg_statement which = scope->account_count > 0 ? PG_EXPIRED_OF_ACCOUNTS
-                              : scope->name != NULL    ? PG_EXPIRED_OF_NAME
-                                                       : PG_EXPIRED;
-    char storage[LEDGER_ACCOUNTS_MAX * PG_NUMBER_SIZE];
-    struct buf ids;
-    struct pg_params p = { 0 };
-    PGresult *mine = NULL, *result = NULL;
-    enum status status = pg_ensure_begun(s, err);
-
-    pg_int(&p, now_us);
-    pg_int(&p, 2); /* one, and whether there are more */
-    buf_init(&ids, storage, sizeof(storage));
-    for (size_t i = 0; i < scope->account_count; i++)
-        buf_add_format(&ids, "%c%" PRId64, i == 0 ? '{' : ',', scope->accounts[i]);
-    buf_add_char(&ids, '}');
-    if (scope->account_count > 0)
-        pg_string(&p, buf_text(&ids));
-    else if (scope->name != NULL)
-        pg_string(&p, scope->name);
-    *count = 0;
-    *more = false;
-    if (status == STATUS_OK && s->mode == STORE_WRITE)
-        status = pg_queue(s, scope->unless_busy ? PG_EXPIRY_TRY : PG_EXPIRY_LOCK, NULL, &mine, err);
-    if (status == STATUS_OK)
-        status = pg_queue(s, which, &p, &result, err);
-    if (status == STATUS_OK)
-        status = pg_exchange(s, PG_ANSWER_MS, err);
-    if (status == STATUS_OK && PQntuples(result) > 0 &&
-        (!scope->unless_busy || pg_get_int(mine, 0, 0) != 0)) {
-        memset(&out[0], 0, sizeof(out[0]));
-        out[0].id = pg_get_int(result, 0, 0);
-        out[0].nonce = (uint64_t)pg_get_int(result, 0, 1);
-        *count = 1;
-        *more = PQntuples(result) > 1;
-    }
-    PQclear(mine);
     PQclear(result);
     return status;
 }

@@ -31,23 +31,25 @@
     "set_config('idle_in_transaction_session_timeout', '5000', true), "             \
     "set_config('synchronous_commit', 'off', true), " lock_all "(hashtextextended(" \
     "'spendgate.all', 0))"
-/* Whether hold h counts on a line that may count for a request of the chain as well: they have an
- * account in common, and that is not `all` without a budget. Looked at only for holds that are
- * over. */
-#define COUNTS_WITH(chain)                                                                    \
-    "EXISTS (SELECT 1 FROM spendgate.chain_account o WHERE o.chain_id = h.chain_id AND "      \
-    "o.account_id IN (SELECT m.account_id FROM spendgate.chain_account m JOIN "               \
-    "spendgate.account a ON a.id = m.account_id WHERE m.chain_id = " chain " AND (a.name <> " \
-    "'all' OR EXISTS (SELECT 1 FROM spendgate.budget b WHERE b.id > a.id * 256 AND b.id < "   \
-    "a.id * 256 + 256))))"
-#define OLDEST(chain)                                                               \
-    "SELECT (SELECT min(h.expires_us) FROM spendgate.hold h WHERE h.state = 0 AND " \
-    "h.expires_us <= $2 AND " COUNTS_WITH(chain) "), (SELECT min(expires_us) FROM " \
-                                                 "spendgate.hold WHERE state = 0)"
+/* Does hold h count where accounts of this array do? Asked of expired holds only, one by one: a
+ * join could read every chain of a large account. */
+#define IN_CHAIN_WITH(accounts)                                                      \
+    "(SELECT true FROM spendgate.chain_account o WHERE o.chain_id = h.chain_id AND " \
+    "o.account_id = ANY (" accounts ") LIMIT 1)"
+/* Whether a hold's time is over, and whether one of the oldest of these counts on the chain: `all`
+ * is one of its accounts only when it has a line. The array is made only when there is one. */
+#define EXPIRY(chain)                                                                          \
+    "SELECT m.oldest, CASE WHEN m.oldest <= $2 THEN EXISTS (SELECT 1 FROM (SELECT x.chain_id " \
+    "FROM spendgate.hold x WHERE x.state = 0 AND x.expires_us <= $2 ORDER BY x.expires_us "    \
+    "LIMIT $3) h WHERE " IN_CHAIN_WITH(                                                        \
+        "ARRAY (SELECT m.account_id FROM spendgate.chain_account m JOIN spendgate.account a "  \
+        "ON a.id = m.account_id WHERE m.chain_id = " chain " AND (a.name <> 'all' OR EXISTS "  \
+        "(SELECT 1 FROM spendgate.budget b WHERE b.id > a.id * 256 AND b.id < a.id * 256 + "   \
+        "256)))") ")::int ELSE 0 END FROM (SELECT min(expires_us) AS oldest FROM "             \
+                  "spendgate.hold WHERE state = 0) m"
 #define EXPIRED(which)                                                                           \
     "SELECT h.id, h.nonce FROM spendgate.hold h WHERE h.state = 0 AND h.expires_us <= $1 " which \
-    " ORDER BY h.expires_us LIMIT $2"
-#define EXPIRY_LOCK "hashtextextended('spendgate.expiry', 0)"
+    "ORDER BY h.expires_us LIMIT 1"
 #define HOLD_BY_ID \
     "SELECT " PG_HOLD_COLUMNS " FROM spendgate.hold h WHERE h.id = $1 AND h.nonce = $2"
 
@@ -96,12 +98,18 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                        "$3") "WHERE b.id > $1::bigint * 256 AND b.id < $1 * 256 + 256 ORDER BY "
                              "b.id",
                    "read budget lines", false },
-    [PG_OLDEST] = { OLDEST("$1"), "look for expired holds", false },
-    [PG_OLDEST_OF_HOLD] = { OLDEST("(SELECT o.chain_id FROM spendgate.hold o WHERE o.id = $1 AND "
-                                   "o.nonce = $3)"),
+    [PG_EXPIRY_OF_CHAIN] = { EXPIRY("$1"), "look for expired holds", false },
+    [PG_EXPIRY_OF_HOLD] = { EXPIRY("(SELECT o.chain_id FROM spendgate.hold o WHERE o.id = $1 AND "
+                                   "o.nonce = $4)"),
                             "look for expired holds", false },
-    [PG_OLDEST_ANY] = { "SELECT NULL::bigint, min(expires_us) FROM spendgate.hold WHERE state = 0",
+    [PG_EXPIRY_ANY] = { "SELECT min(expires_us), 0 FROM spendgate.hold WHERE state = 0",
                         "look for expired holds", false },
+    /* Nobody changes these while the chain's accounts are locked. */
+    [PG_EXPIRED_WITH] = { "SELECT " PG_HOLD_COLUMNS
+                          " FROM spendgate.hold h WHERE h.state = 0 AND h.expires_us <= $2 AND "
+                          "h.chain_id = (SELECT o.chain_id FROM spendgate.hold o WHERE o.id = $1 "
+                          "AND o.nonce = $4) AND h.id <> $1 ORDER BY h.expires_us LIMIT $3",
+                          "read expired holds", false },
     [PG_RATE] = { "SELECT tat_ns FROM spendgate.rate WHERE account_id = $1 AND name = $2",
                   "read a rate", false },
     [PG_HOLD] = { HOLD_BY_ID, "read a hold", false },
@@ -181,20 +189,12 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
     [PG_ROUTE_AMOUNTS] = { "SELECT amount_nanos FROM spendgate.charge WHERE route = $1 "
                            "AND kind = 0 ORDER BY id DESC LIMIT $2",
                            "read a route's charges", false },
-    [PG_EXPIRY_LOCK] = { "SELECT pg_advisory_xact_lock(" EXPIRY_LOCK ")", "wait for others",
-                         false },
-    [PG_EXPIRY_TRY] = { "SELECT pg_try_advisory_xact_lock(" EXPIRY_LOCK ")::int", "look for others",
-                        false },
+    [PG_EXPIRY_TRY] = { "SELECT pg_try_advisory_xact_lock(hashtextextended('spendgate.expiry', "
+                        "0))::int",
+                        "look for others", false },
     [PG_EXPIRED] = { EXPIRED(""), "read expired holds", false },
-    [PG_EXPIRED_OF_ACCOUNTS] = { EXPIRED(
-                                     "AND EXISTS (SELECT 1 FROM spendgate.chain_account m WHERE "
-                                     "m.chain_id = h.chain_id AND m.account_id = "
-                                     "ANY ($3::bigint[]))"),
-                                 "read expired holds", false },
-    [PG_EXPIRED_OF_NAME] = { EXPIRED("AND EXISTS (SELECT 1 FROM spendgate.chain_account m JOIN "
-                                     "spendgate.account a ON a.id = m.account_id WHERE "
-                                     "m.chain_id = h.chain_id AND a.name = $3)"),
-                             "read expired holds", false },
+    [PG_EXPIRED_OF] = { EXPIRED("AND " IN_CHAIN_WITH("$2::bigint[]") " "), "read expired holds",
+                        false },
     [PG_UNKNOWN_HOLD] = { "SELECT " PG_CHARGE_COLUMNS " " PG_CHARGE_FROM
                           "WHERE c.id = (SELECT t.charge_id FROM spendgate.charge_hold_text t "
                           "WHERE t.hold_text = $1)",

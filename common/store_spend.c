@@ -170,8 +170,7 @@ drop_old_events(struct ledger *ledger, int64_t now_us)
 /* A post without a hold, or for one that the store does not know (a crash may have lost it, and the
  * money must not be lost): recorded once per hold id. */
 static enum status
-spend_without_hold(struct store *s, const struct spend *spend, const struct change *c,
-                   struct error *err)
+spend_without_hold(struct store *s, const struct spend *spend, struct change *c, struct error *err)
 {
     bool unknown_hold = spend->hold_id != NULL, known, found = false;
     int64_t at_us = spend->at_us != 0 ? spend->at_us : c->now_us;
@@ -195,9 +194,11 @@ spend_without_hold(struct store *s, const struct spend *spend, const struct chan
     if (status == STATUS_OK && !known)
         return change_refuse(s, c, OUTCOME_UNKNOWN_ACCOUNT);
     if (status == STATUS_OK)
-        status = chain_load(s, &place, false, found ? row.charge.at_us : at_us, err);
+        status = chain_load(s, &place, found ? row.charge.at_us : at_us, c->now_us, err);
     if (status != STATUS_OK)
         return status;
+    if (change_looks(s, c))
+        return change_make_room(s, c, err);
     if (found)
         return spend_replay(s, c, spend->hold_id, &row, err);
     row.chain_id = place.id;
@@ -221,7 +222,7 @@ spend_without_hold(struct store *s, const struct spend *spend, const struct chan
 /* Which case is it? A hold that had its post decides by itself; its key, by then, is only a repeat.
  */
 static enum status
-spend_decide(struct store *s, const struct spend *spend, const struct change *c, struct error *err)
+spend_decide(struct store *s, const struct spend *spend, struct change *c, struct error *err)
 {
     const struct hold *hold = &s->load.hold;
     bool done;
@@ -246,7 +247,7 @@ store_spend(struct store *s, const struct spend *spend, const struct idempotency
             const struct reply_writer *writer, int64_t now_us, struct result *out,
             struct buf *reply, struct error *err)
 {
-    struct change c;
+    struct change c = { 0 };
     int tries = 0;
     enum status status;
 
@@ -261,8 +262,8 @@ store_spend(struct store *s, const struct spend *spend, const struct idempotency
         if (status == STATUS_OK)
             status = spend_decide(s, spend, &c, err);
         status = change_end(s, &c, status);
-    } while (
-        store_once_more(s, status, spend->hold_id != NULL || change_has_key(idempotency), &tries));
+    } while (change_once_more(s, &c, status, spend->hold_id != NULL || change_has_key(idempotency),
+                              &tries));
     return status;
 }
 

@@ -365,7 +365,6 @@ sqlite_now_us(struct store_backend *backend, int64_t machine_now_us)
 
 const struct store_ops store_sqlite_ops = {
     .scheme = "sqlite",
-    .expire_max = 0,
     .open = sqlite_open,
     .close = sqlite_close,
     .migrate = sqlite_migrate,

@@ -55,6 +55,8 @@ enum statement {
     SQL_LOAD,
     SQL_LINES,
     SQL_OLDEST,
+    SQL_EXPIRY_IN_CHAIN,
+    SQL_EXPIRED_WITH,
     SQL_RATE,
     SQL_HOLD,
     SQL_HOLD_BY_ID,
@@ -75,6 +77,7 @@ enum statement {
     SQL_HISTORY,
     SQL_ROUTE_AMOUNTS,
     SQL_EXPIRED,
+    SQL_EXPIRED_OF,
     SQL_UNKNOWN_HOLD,
     SQL_VERIFICATION,
     SQL_VERIFICATION_NEXT,
@@ -205,6 +208,14 @@ enum status sqlite_batch_begin(struct store_backend *backend, struct error *err)
 enum status sqlite_batch_end(struct store_backend *backend, bool keep,
                              struct error *err) MUST_CHECK;
 
+/* ---- store_sqlite_expiry.c ------------------------------------------------------------------ */
+
+/* What a load asks about expired holds. `chain` 0: none. */
+enum status sqlite_load_expiry(struct sqlite_store *s, struct store_load *load, int64_t chain,
+                               struct error *err) MUST_CHECK;
+enum status sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope,
+                           int64_t now_us, struct hold *out, struct error *err) MUST_CHECK;
+
 /* ---- store_sqlite_load.c -------------------------------------------------------------------- */
 
 bool sqlite_read_account(sqlite3_stmt *stmt, int first, struct account *out);
@@ -244,9 +255,6 @@ enum status sqlite_history(struct store_backend *backend, int64_t budget_id, int
                            struct period_history *out, size_t *count, struct error *err) MUST_CHECK;
 enum status sqlite_route_amounts(struct store_backend *backend, const char *route, int64_t *out,
                                  size_t *count, struct error *err) MUST_CHECK;
-enum status sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope,
-                           int64_t now_us, struct hold *out, size_t *count, bool *more,
-                           struct error *err);
 enum status sqlite_unknown_hold(struct store_backend *backend, const char *hold_text, bool *found,
                                 struct charge_row *out, struct error *err) MUST_CHECK;
 enum status sqlite_verification_number(struct store_backend *backend, bool advance, int64_t *out,

@@ -482,17 +482,6 @@ sqlite_idempotency_find(struct store_backend *backend, const char *scope, const 
     return STATUS_OK;
 }
 
-static enum status
-load_oldest(struct sqlite_store *s, struct store_load *load, struct error *err)
-{
-    sqlite3_stmt *stmt;
-    enum status status = sqlite_prepared(s, SQL_OLDEST, &stmt, err);
-
-    return status == STATUS_OK ? sqlite_one_int(s, stmt, INT64_MAX, &load->oldest_expiry_us,
-                                                "look for expired holds", err)
-                               : status;
-}
-
 enum status
 sqlite_load(struct store_backend *backend, struct store_load *load, struct error *err)
 {
@@ -503,8 +492,7 @@ sqlite_load(struct store_backend *backend, struct store_load *load, struct error
 
     load->hold_found = load->charge_found = load->admission_found = false;
     load->refunded_nanos = load->admission_hold = 0;
-    load->oldest_expiry_us = INT64_MAX;
-    load->expiry_elsewhere = false;
+    load->expiry_waits = load->expiry_in_chain = false;
     s->now_us = load->now_us;
     ledger->account_count = ledger->line_count = ledger->event_count = 0;
     ledger->key = ledger->subject = ledger->organization = -1;
@@ -517,8 +505,6 @@ sqlite_load(struct store_backend *backend, struct store_load *load, struct error
                                          load->idempotency, err);
     if (status == STATUS_OK && load->admission_key != NULL)
         status = load_admission(s, load, err);
-    if (status == STATUS_OK && load->want_expiry)
-        status = load_oldest(s, load, err);
     if (chain == 0)
         chain = load->hold_found     ? load->hold.chain_id
                 : load->charge_found ? load->charge.chain_id
@@ -527,6 +513,8 @@ sqlite_load(struct store_backend *backend, struct store_load *load, struct error
         at_us = load->hold_found     ? load->hold.placed_us
                 : load->charge_found ? load->charge.charge.at_us
                                      : load->now_us;
+    if (status == STATUS_OK)
+        status = sqlite_load_expiry(s, load, chain, err);
     if (status == STATUS_OK && chain != 0)
         status = load_chain(s, chain, at_us, load->now_us, ledger, err);
     return status == STATUS_OK ? load_rates(s, ledger, err) : status;
@@ -631,32 +619,6 @@ sqlite_route_amounts(struct store_backend *backend, const char *route, int64_t *
     while ((status = sqlite_next(s, stmt, &row, "read a route's charges", err)) == STATUS_OK && row)
         out[n++] = sqlite3_column_int64(stmt, 0);
     *count = n;
-    return status;
-}
-
-enum status
-sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope, int64_t now_us,
-               struct hold *out, size_t *count, bool *more, struct error *err)
-{
-    struct sqlite_store *s = sqlite_of(backend);
-    sqlite3_stmt *stmt;
-    size_t n = 0, max = *count;
-    bool row;
-    enum status status = sqlite_prepared(s, SQL_EXPIRED, &stmt, err);
-
-    (void)scope; /* one writer does all there is */
-    *count = 0;
-    if (status != STATUS_OK)
-        return status;
-    sqlite3_bind_int64(stmt, 1, now_us);
-    sqlite3_bind_int64(stmt, 2, (int64_t)max);
-    while ((status = sqlite_next(s, stmt, &row, "read expired holds", err)) == STATUS_OK && row) {
-        memset(&out[n], 0, sizeof(out[n]));
-        out[n].id = sqlite3_column_int64(stmt, 0);
-        out[n++].nonce = (uint64_t)sqlite3_column_int64(stmt, 1);
-    }
-    *count = n;
-    *more = n == max;
     return status;
 }
 

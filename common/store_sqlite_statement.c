@@ -36,6 +36,17 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_LINES] = "SELECT " LINE_COLUMNS ", " PERIOD_COLUMNS " FROM budget b " PERIOD_JOIN
                   "WHERE b.id > ?1 * 256 AND b.id < ?1 * 256 + 256 ORDER BY b.id",
     [SQL_OLDEST] = "SELECT min(expires_us) FROM hold WHERE state = 0",
+    /* `all` is an account of a chain only when it has a line. */
+    [SQL_EXPIRY_IN_CHAIN] =
+        "SELECT EXISTS (SELECT 1 FROM (SELECT x.chain_id FROM hold x WHERE x.state = 0 AND "
+        "x.expires_us <= ?2 ORDER BY x.expires_us LIMIT ?3) h WHERE EXISTS (SELECT 1 FROM "
+        "chain_account o WHERE o.chain_id = h.chain_id AND o.account_id IN (SELECT m.account_id "
+        "FROM chain_account m JOIN account a ON a.id = m.account_id WHERE m.chain_id = ?1 AND "
+        "(a.name <> 'all' OR EXISTS (SELECT 1 FROM budget b WHERE b.id > a.id * 256 AND b.id < "
+        "a.id * 256 + 256)))))",
+    [SQL_EXPIRED_WITH] = "SELECT " HOLD_COLUMNS " FROM hold h WHERE h.state = 0 AND "
+                         "h.expires_us <= ?2 AND h.chain_id = ?1 AND h.id <> ?4 ORDER BY "
+                         "h.expires_us LIMIT ?3",
     [SQL_RATE] = "SELECT tat_ns FROM rate WHERE account_id = ?1 AND name = ?2",
     [SQL_HOLD] = "SELECT " HOLD_COLUMNS ", c.amount_nanos FROM hold h "
                  "LEFT JOIN charge c ON c.id = h.charge_id WHERE h.id = ?1 AND h.nonce = ?2",
@@ -85,7 +96,11 @@ static const char *const statement_sql[SQL_COUNT] = {
     [SQL_ROUTE_AMOUNTS] = "SELECT amount_nanos FROM charge WHERE route = ?1 AND kind = 0 "
                           "ORDER BY id DESC LIMIT ?2",
     [SQL_EXPIRED] = "SELECT id, nonce FROM hold WHERE state = 0 AND expires_us <= ?1 "
-                    "ORDER BY expires_us LIMIT ?2",
+                    "ORDER BY expires_us LIMIT 1",
+    [SQL_EXPIRED_OF] = "SELECT h.id, h.nonce FROM hold h WHERE h.state = 0 AND h.expires_us <= ?1 "
+                       "AND EXISTS (SELECT 1 FROM chain_account o WHERE o.chain_id = h.chain_id "
+                       "AND o.account_id IN (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)) "
+                       "ORDER BY h.expires_us LIMIT 1",
     [SQL_UNKNOWN_HOLD] = "SELECT " CHARGE_COLUMNS " " CHARGE_FROM "WHERE c.hold_text = ?1",
     [SQL_PRICE_FIND] =
         "SELECT p.id, p.provider, p.model, p.from_us, p.source, p.rates FROM price p "
