@@ -433,11 +433,9 @@ note_plan(struct ledger *ledger, const struct plan *plan)
 static bool
 must_expire(const struct store *s, const struct admit *a, const struct verdict *decided)
 {
-    if (a->room.spent)
-        return false;
     if (decided == NULL)
         return s->load.expiry_in_chain && !a->room.looked;
-    return s->load.expiry_waits && (store_lacks_room(decided) || decided->warn[0] != '\0');
+    return s->load.expiry_waits && !a->room.spent && store_lacks_room(decided);
 }
 
 /* Whether a decision on rows that were only read has to be made again as a writer: something of it
@@ -530,9 +528,9 @@ admit_until_done(struct store *s, struct admit *a, struct verdict *out, struct e
         if (status == STATUS_OK && attempt == ATTEMPT_WRITE)
             a->mode = STORE_WRITE;
         if (status == STATUS_OK && attempt == ATTEMPT_EXPIRE) {
-            status = store_make_room(s, a->now_us, &found, err);
+            status = store_make_room(s, !a->room.looked, a->now_us, &found, err);
+            a->room.spent = a->room.looked && !found;
             a->room.looked = true;
-            a->room.spent = !found;
         }
     } while (status == STATUS_OK && attempt != ATTEMPT_DONE);
     if (status != STATUS_OK)

@@ -131,8 +131,9 @@ struct store_load {
     bool admission_found;   /* and not past its time at now_us */
     int64_t admission_hold; /* hold.id, which is then in `hold`; 0: counted without a hold */
     /* Asked for only when `want_expiry`. `expiry_waits`: the time of some live hold is over.
-     * `expiry_in_chain`: of one that counts where the chain counts (struct expiry_scope), among the
-     * oldest EXPIRY_LOOK of those; there may be such a one behind them. */
+     * `expiry_in_chain`: of one that counts where the chain counts (struct expiry_scope), and
+     * nobody is journalling any. The latter is looked for among the oldest EXPIRY_LOOK of them;
+     * there may be one behind these. */
     bool want_expiry, expiry_waits, expiry_in_chain;
     /* In: where to put what else of the hold's chain is to be journalled with it, and how many at
      * most; NULL: not asked. Out: the live holds of that chain, but for `hold`, whose time is over

@@ -128,9 +128,9 @@ change_make_room(struct store *s, struct change *c, struct error *err)
     enum status status;
 
     s->ops->rollback(s->backend);
-    status = store_make_room(s, c->now_us, &found, err);
+    status = store_make_room(s, !c->room.looked, c->now_us, &found, err);
+    c->room.spent = c->room.looked && !found;
     c->room.looked = c->room.again = true;
-    c->room.spent = !found;
     return status;
 }
 
@@ -138,7 +138,7 @@ bool
 change_looks(struct store *s, const struct change *c)
 {
     store_note_expiry(s, c->now_us);
-    return s->load.expiry_in_chain && !c->room.looked;
+    return !c->room.looked && (s->load.expiry_in_chain || store_hold_is_late(s, c->now_us));
 }
 
 enum status

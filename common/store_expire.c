@@ -181,14 +181,23 @@ scope_of(const struct ledger *ledger)
     return scope;
 }
 
-enum status
-store_make_room(struct store *s, int64_t now_us, bool *found, struct error *err)
+bool
+store_hold_is_late(const struct store *s, int64_t now_us)
 {
-    const struct expiry_scope scope = scope_of(&s->ledger);
+    const struct hold *hold = &s->load.hold;
+
+    return s->load.hold_found && hold->state == HOLD_HELD && hold->expires_us <= now_us;
+}
+
+enum status
+store_make_room(struct store *s, bool polite, int64_t now_us, bool *found, struct error *err)
+{
+    struct expiry_scope scope = scope_of(&s->ledger);
     const struct hold hold = s->load.hold;
-    bool own = s->load.hold_found && hold.state == HOLD_HELD && hold.expires_us <= now_us;
+    bool own = store_hold_is_late(s, now_us);
 
     *found = false;
+    scope.unless_busy = polite;
     if (!own && scope.account_count == 0)
         return STATUS_OK;
     return expire_piece(s, &scope, own ? &hold : NULL, now_us, found, err);

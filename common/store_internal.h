@@ -158,14 +158,17 @@ void store_charge_of_hold(struct store *s, struct charge_row *row, const struct 
 /*
  * Holds whose time is over keep their room until they are journalled, which anybody may do, in
  * transactions of their own of at most EXPIRE_PIECE holds of one chain. A request does it for its
- * own accounts: one such transaction in front of it, so that its numbers are right, and further
- * ones only as long as it would be refused for want of room. Everybody else's are done after
+ * own accounts: once in front of it, so that its numbers are right, unless somebody is at it; and
+ * then only as long as it would be refused for want of room. Everybody else's are done after
  * answers, by whoever notices.
  */
 /* One transaction's worth of what frees room for the chain that was loaded last: first the hold
- * that was loaded with it. `*found` false: there is nothing more. */
-enum status store_make_room(struct store *s, int64_t now_us, bool *found,
+ * that was loaded with it. `polite`: not while somebody else is journalling. `*found` false: there
+ * was nothing. */
+enum status store_make_room(struct store *s, bool polite, int64_t now_us, bool *found,
                             struct error *err) MUST_CHECK;
+/* Whether the hold that was loaded is past its time, and nobody has noted that yet. */
+bool store_hold_is_late(const struct store *s, int64_t now_us);
 /* Whether a refusal may be for want of room that an expired hold still keeps. */
 bool store_lacks_room(const struct verdict *verdict);
 /* All there are of an account; of the whole store with an id of 0. */

@@ -36,17 +36,19 @@
 #define IN_CHAIN_WITH(accounts)                                                      \
     "(SELECT true FROM spendgate.chain_account o WHERE o.chain_id = h.chain_id AND " \
     "o.account_id = ANY (" accounts ") LIMIT 1)"
-/* Whether a hold's time is over, and whether one of the oldest of these counts on the chain: `all`
- * is one of its accounts only when it has a line. The array is made only when there is one. */
-#define EXPIRY(chain)                                                                          \
-    "SELECT m.oldest, CASE WHEN m.oldest <= $2 THEN EXISTS (SELECT 1 FROM (SELECT x.chain_id " \
-    "FROM spendgate.hold x WHERE x.state = 0 AND x.expires_us <= $2 ORDER BY x.expires_us "    \
-    "LIMIT $3) h WHERE " IN_CHAIN_WITH(                                                        \
-        "ARRAY (SELECT m.account_id FROM spendgate.chain_account m JOIN spendgate.account a "  \
-        "ON a.id = m.account_id WHERE m.chain_id = " chain " AND (a.name <> 'all' OR EXISTS "  \
-        "(SELECT 1 FROM spendgate.budget b WHERE b.id > a.id * 256 AND b.id < a.id * 256 + "   \
-        "256)))") ")::int ELSE 0 END FROM (SELECT min(expires_us) AS oldest FROM "             \
-                  "spendgate.hold WHERE state = 0) m"
+/* Whether a hold's time is over, and whether one of the oldest of these counts on the chain, whose
+ * array is made only then (`all` is one of its accounts only when it has a line). Of many that see
+ * the same, the lock lets one journal it; the others decide without waiting. */
+#define EXPIRY(chain)                                                                         \
+    "SELECT m.oldest, CASE WHEN m.oldest <= $2 AND EXISTS (SELECT 1 FROM (SELECT x.chain_id " \
+    "FROM spendgate.hold x WHERE x.state = 0 AND x.expires_us <= $2 ORDER BY x.expires_us "   \
+    "LIMIT $3) h WHERE " IN_CHAIN_WITH(                                                       \
+        "ARRAY (SELECT m.account_id FROM spendgate.chain_account m JOIN spendgate.account a " \
+        "ON a.id = m.account_id WHERE m.chain_id = " chain " AND (a.name <> 'all' OR EXISTS " \
+        "(SELECT 1 FROM spendgate.budget b WHERE b.id > a.id * 256 AND b.id < a.id * 256 + "  \
+        "256)))") ") THEN " EXPIRY_TRY "::int ELSE 0 END FROM (SELECT min(expires_us) AS "    \
+                  "oldest FROM spendgate.hold WHERE state = 0) m"
+#define EXPIRY_TRY "pg_try_advisory_xact_lock(hashtextextended('spendgate.expiry', 0))"
 #define EXPIRED(which)                                                                           \
     "SELECT h.id, h.nonce FROM spendgate.hold h WHERE h.state = 0 AND h.expires_us <= $1 " which \
     "ORDER BY h.expires_us LIMIT 1"
@@ -189,9 +191,7 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
     [PG_ROUTE_AMOUNTS] = { "SELECT amount_nanos FROM spendgate.charge WHERE route = $1 "
                            "AND kind = 0 ORDER BY id DESC LIMIT $2",
                            "read a route's charges", false },
-    [PG_EXPIRY_TRY] = { "SELECT pg_try_advisory_xact_lock(hashtextextended('spendgate.expiry', "
-                        "0))::int",
-                        "look for others", false },
+    [PG_EXPIRY_TRY] = { "SELECT " EXPIRY_TRY "::int", "look for others", false },
     [PG_EXPIRED] = { EXPIRED(""), "read expired holds", false },
     [PG_EXPIRED_OF] = { EXPIRED("AND " IN_CHAIN_WITH("$2::bigint[]") " "), "read expired holds",
                         false },

@@ -10,6 +10,7 @@ extern const struct store_tests store_admission_tests;
 extern const struct store_tests store_budgets_tests;
 extern const struct store_tests store_accounts_tests;
 extern const struct store_tests store_holds_tests;
+extern const struct store_tests store_expiry_tests;
 extern const struct store_tests store_requests_tests;
 extern const struct store_tests store_posts_tests;
 extern const struct store_tests store_listings_tests;
@@ -19,8 +20,9 @@ int
 main(void)
 {
     const struct store_tests *const groups[] = {
-        &store_admission_tests, &store_budgets_tests, &store_accounts_tests, &store_holds_tests,
-        &store_requests_tests,  &store_posts_tests,   &store_listings_tests, &store_prices_tests,
+        &store_admission_tests, &store_budgets_tests,  &store_accounts_tests,
+        &store_holds_tests,     &store_expiry_tests,   &store_requests_tests,
+        &store_posts_tests,     &store_listings_tests, &store_prices_tests,
     };
 
     return store_main(groups, CHECK_COUNT(groups), true);
