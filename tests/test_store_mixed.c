@@ -584,7 +584,7 @@ prepare(void)
 
     if (f == NULL)
         abort();
-    cluster_database(&cluster, f->database, sizeof(f->database));
+    cluster_database(&cluster, NULL, f->database, sizeof(f->database));
     cluster_url(&cluster, f->database, "", f->url, sizeof(f->url));
     (void)!text_copy(f->plans[0].name, sizeof(f->plans[0].name), "pro");
     (void)!text_copy(f->plans[1].name, sizeof(f->plans[1].name), "pro");
