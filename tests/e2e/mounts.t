@@ -50,6 +50,9 @@ for my $kind (Spendgate::E2E::server_kinds(), 'fcgid, the tracker as well') {
     $result{ $_->{status} . ' ' . ($_->{error} // 'recorded') }++ for @{ (Spendgate::E2E::body_json($answer) // {})->{results} // [] };
     is join(', ', %result), '200 recorded, 1000', "$kind: each of its charges is recorded";
     is $ask->('POST', '/v1/spend', body => '{}')->{status}, 401, "$kind: with a token";
+    $answer = $ask->('POST', '/v1/spend', headers => \@token, body => ' ' x 2_000_000);
+    is "$answer->{status} " . ((Spendgate::E2E::body_json($answer) // {})->{error} // ''), '413 body_too_large', "$kind: what is too large is told in JSON"
+      or diag $answer->{body};
 
     is $ask->('GET', '/healthz', headers => \@outside)->{status}, 403, "$kind: nobody else";
     is $ask->('POST', '/v1/spend', headers => [ @outside, @token ], body => '{}')->{status}, 403, "$kind: with a token neither";
