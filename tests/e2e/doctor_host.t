@@ -219,10 +219,29 @@ with_mode($memory, 0777, 'problem', 'cache', qr/may write this folder/, qr/chmod
     close $file;
     $gate->_own("$memory/cache.db");
     with_mode("$memory/cache.db", 0666, 'problem', 'cache', qr/written by others, who could invent identities/, qr/remove it/, 'a cache that others may write');
+    with_mode("$memory/cache.db", 0602, 'problem', 'cache', qr/written by others, who could invent identities/, qr/remove it/, 'a cache that strangers may write');
+    chmod 0666, "$memory/cache.db";
+    ok !(grep { $_->{check} eq 'cache' && $_->{level} eq 'ok' } @{ doctor()->{findings} }), 'which is not told to be all right as well';
+    chmod 0600, "$memory/cache.db";
     with_mode("$memory/cache.db", 0644, 'warning', 'cache', qr/who your callers are/, qr/chmod 0600/, 'a cache that others may read');
     chown 0, 0, "$memory/cache.db" if $> == 0;
     finds(doctor(), 'problem', 'cache', qr/belongs to another user/, qr/remove it/, 'the cache of another user') if $> == 0;
-    unlink "$memory/cache.db";
+    $gate->_own("$memory/cache.db");
+    with_mode("$memory/cache.db", 0660, 'problem', 'cache', qr/written by others, who could invent identities/, qr/remove it/, 'a cache of a group, without store { group }');
+    settings(more => 'store { group = "' . getgrgid((stat "$memory/cache.db")[5]) . '" }');
+    chmod 0660, "$memory/cache.db";
+    finds(doctor(), 'ok', 'cache', qr/can be used, and is closed to others/, qr//, 'and with it');
+    settings();
+    chmod 0600, "$memory/cache.db";
+    rename "$memory/cache.db", "$memory/elsewhere";
+    for my $suffix ('', '-wal', '-shm', '.lock') {
+        symlink "$memory/elsewhere", "$memory/cache.db$suffix";
+        finds(doctor(), 'problem', 'cache', qr/cache\.db\Q$suffix\E is no regular file/, qr/remove it/, "a link for cache.db$suffix");
+        unlink "$memory/cache.db$suffix";
+    }
+    unlink "$memory/elsewhere";
+    with_mode($memory, 01777, 'ok', 'cache', qr/can be used/, qr//, 'a folder that all may write, and nobody may take a file from');
+    with_mode($memory, 0500, 'problem', 'cache', qr/this user may not write there/, qr/chown it to the user of the servers/, 'a folder that the servers may not write');
 }
 
 # ---- Clerk ----------------------------------------------------------------------------------------------------
@@ -248,7 +267,7 @@ for my $off (-3, 0, 3, -60, 60) {
     $gate->clerk_behave(endpoint => 'jwks', times => 1, headers => { Date => strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime(time - $off)) });
     my $run = doctor();
     if (abs $off < 5) { finds($run, 'ok', 'clock', qr/agrees with Clerk/, qr//, "$off s") }
-    else { finds($run, 'problem', 'clock', $off < 0 ? qr/(?:59|60) s behind/ : qr/(?:59|60) s ahead/, qr/NTP/, "$off s") }
+    else { finds($run, 'problem', 'clock', $off < 0 ? qr/(?:5[5-9]|60) s behind/ : qr/(?:5[5-9]|60) s ahead/, qr/NTP/, "$off s") }
 }
 
 # TLS on the way to Clerk.
