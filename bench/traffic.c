@@ -177,6 +177,12 @@ by_size(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static double
+ms_at(const int32_t *sorted_us, size_t i)
+{
+    return sorted_us[i] / 1e3;
+}
+
 static void
 tell(const struct shared *shared, int kind, int64_t processes)
 {
@@ -194,8 +200,8 @@ tell(const struct shared *shared, int kind, int64_t processes)
     qsort(all, count, sizeof(*all), by_size);
     if (count > 0)
         printf("%-10s %7zu, %d errors; p50 %6.2f ms, p99 %6.2f, p99.9 %6.2f, worst %6.2f\n",
-               kind_names[kind], count, shared->errors[kind], all[count / 2] / 1e3,
-               all[count * 99 / 100] / 1e3, all[count * 999 / 1000] / 1e3, all[count - 1] / 1e3);
+               kind_names[kind], count, shared->errors[kind], ms_at(all, count / 2),
+               ms_at(all, count * 99 / 100), ms_at(all, count * 999 / 1000), ms_at(all, count - 1));
     free(all);
 }
 

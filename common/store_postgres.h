@@ -64,6 +64,7 @@ enum pg_statement {
     PG_CHAIN_INSERT,
     PG_CHAIN_MEMBERS,
     PG_LAST_SEEN,
+    PG_PAST,
     PG_SPENT,
     PG_HELD,
     PG_CREDIT_SUM,
@@ -263,6 +264,7 @@ bool pg_read_charge(const PGresult *result, int row, struct charge_row *out) MUS
 int64_t postgres_newest_step(void);
 enum status postgres_apply_schema(struct postgres_store *s, int *applied,
                                   struct error *err) MUST_CHECK;
+/* `*made`: how many; -1: none, because somebody reads charges for long. Try again later. */
 enum status postgres_make_partitions(struct postgres_store *s, int64_t now_us, int *made,
                                      struct error *err) MUST_CHECK;
 

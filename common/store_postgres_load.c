@@ -270,17 +270,26 @@ postgres_load_lines(struct store_backend *backend, struct ledger *ledger, int in
     return status;
 }
 
+/* What is read of the past, to be written back, is not pruned meanwhile. */
+static enum status
+keep_past(struct postgres_store *s, enum status status, struct error *err)
+{
+    return status == STATUS_OK && s->mode == STORE_WRITE ? pg_queue(s, PG_PAST, NULL, NULL, err)
+                                                         : status;
+}
+
 /* A charge never changes, so it is read before its accounts are locked: it says which they are. */
 static enum status
 load_charge(struct postgres_store *s, struct store_load *load, struct error *err)
 {
     struct pg_params p = { 0 };
-    PGresult *result;
-    enum status status;
+    PGresult *result = NULL;
+    enum status status = keep_past(s, pg_ensure_begun(s, err), err);
 
     pg_int(&p, load->charge_id);
     pg_int(&p, (int64_t)load->charge_nonce);
-    status = pg_run(s, PG_CHARGE, &p, &result, err);
+    if (status == STATUS_OK)
+        status = pg_run(s, PG_CHARGE, &p, &result, err);
     load->charge_found = status == STATUS_OK && PQntuples(result) > 0;
     if (load->charge_found && !pg_read_charge(result, 0, &load->charge))
         status = pg_too_long(s, err);
@@ -590,7 +599,7 @@ postgres_journal_sum(struct store_backend *backend, int64_t account_id, int64_t 
     struct postgres_store *s = postgres_of(backend);
     struct pg_params p = { 0 };
     PGresult *spent = NULL, *held = NULL;
-    enum status status = pg_ensure_begun(s, err);
+    enum status status = keep_past(s, pg_ensure_begun(s, err), err);
 
     pg_int(&p, account_id);
     pg_int(&p, start_us);

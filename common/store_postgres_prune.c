@@ -3,13 +3,16 @@
 #include "common/store_postgres.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "common/buf.h"
 #include "common/log.h"
 
 #include "common/banned.h"
 
-#define PRUNE_PIECE 2000
+#define PRUNE_PIECE 500
+#define BUSY_TRIES 300 /* a look each BUSY_PAUSE_MS, while others are in the way */
+#define BUSY_PAUSE_MS 400
 #define ADMISSION_SWEEP 4096 /* admissions written by this process between two looks */
 #define KEY_SIZE 600         /* of one column of a key, as text */
 
@@ -108,20 +111,58 @@ prune_piece(struct postgres_store *s, enum prune_step step, int64_t time_us, cha
     return status;
 }
 
+/* Not at once: requests queue behind whoever waits. */
+static enum status
+wait_for_others(struct postgres_store *s, int *tries, struct error *err)
+{
+    const struct timespec pause = { 0, BUSY_PAUSE_MS * 1000000L };
+
+    if (++*tries > BUSY_TRIES)
+        return error_set(err, STATUS_BUSY,
+                         "store %s: prune: others do not let go of what it needs (a long batch, "
+                         "dump or report: see pg_stat_activity); what is pruned is pruned, run it "
+                         "again later",
+                         s->place);
+    nanosleep(&pause, NULL);
+    return STATUS_OK;
+}
+
 static enum status
 prune_step(struct postgres_store *s, enum prune_step step, int64_t time_us, int64_t *removed,
            struct error *err)
 {
     const char *first = prune_sql[step].first, *second = prune_sql[step].second;
-    char key[2][KEY_SIZE] = { "", "" };
+    char key[2][KEY_SIZE] = { "", "" }, before[KEY_SIZE];
     enum status status = STATUS_OK;
     bool more = true;
+    int tries = 0;
 
     if (!text_copy(key[0], KEY_SIZE, first) ||
         (second != NULL && !text_copy(key[1], KEY_SIZE, second)))
         return error_set(err, STATUS_INTERNAL, "store %s: a key does not fit", s->place);
-    while (status == STATUS_OK && more)
+    while (status == STATUS_OK && more) {
+        (void)!text_copy(before, KEY_SIZE, key[0]);
         status = prune_piece(s, step, time_us, key, &more, removed, err);
+        if (step != PRUNE_CHARGES || !more || strcmp(before, key[0]) != 0)
+            tries = 0;
+        else if (status == STATUS_OK)
+            status = wait_for_others(s, &tries, err);
+    }
+    return status;
+}
+
+/* The months to come. */
+static enum status
+make_partitions(struct postgres_store *s, int64_t now_us, struct error *err)
+{
+    int made, tries = 0;
+    enum status status = postgres_make_partitions(s, now_us, &made, err);
+
+    while (status == STATUS_OK && made < 0) {
+        status = wait_for_others(s, &tries, err);
+        if (status == STATUS_OK)
+            status = postgres_make_partitions(s, now_us, &made, err);
+    }
     return status;
 }
 
@@ -138,24 +179,12 @@ note_pruned(struct postgres_store *s, int64_t time_us, struct error *err)
                        "prune", &p, NULL, err);
 }
 
-enum status
-postgres_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,
-               int64_t now_us, int64_t *removed, struct error *err)
+static enum status
+prune_past(struct postgres_store *s, int64_t older_than_us, int64_t oldest_us, int64_t *removed,
+           struct error *err)
 {
-    struct postgres_store *s = postgres_of(backend);
-    int64_t oldest_us = older_than_us < keep_us ? older_than_us : keep_us;
-    int made;
-    enum status status = prune_step(s, PRUNE_ADMISSIONS, now_us, removed, err);
+    enum status status = note_pruned(s, older_than_us, err);
 
-    if (status == STATUS_OK)
-        status = prune_step(s, PRUNE_REPLIES, keep_us, removed, err);
-    if (status == STATUS_OK)
-        status = prune_step(s, PRUNE_EVENTS, keep_us, removed, err);
-    if (status == STATUS_OK) /* and the months to come */
-        status = postgres_make_partitions(s, now_us, &made, err);
-    if (status != STATUS_OK || older_than_us == 0)
-        return status;
-    status = note_pruned(s, older_than_us, err);
     if (status == STATUS_OK)
         status = prune_step(s, PRUNE_PERIODS, older_than_us, removed, err);
     if (status == STATUS_OK)
@@ -163,6 +192,23 @@ postgres_prune(struct store_backend *backend, int64_t keep_us, int64_t older_tha
     if (status == STATUS_OK) /* once more: the charges whose refunds have just gone */
         status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
     return status == STATUS_OK ? prune_step(s, PRUNE_HOLDS, oldest_us, removed, err) : status;
+}
+
+enum status
+postgres_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_us,
+               int64_t now_us, int64_t *removed, struct error *err)
+{
+    struct postgres_store *s = postgres_of(backend);
+    int64_t oldest_us = older_than_us < keep_us ? older_than_us : keep_us;
+    enum status status = prune_step(s, PRUNE_ADMISSIONS, now_us, removed, err);
+
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_REPLIES, keep_us, removed, err);
+    if (status == STATUS_OK)
+        status = prune_step(s, PRUNE_EVENTS, keep_us, removed, err);
+    if (status == STATUS_OK && older_than_us != 0)
+        status = prune_past(s, older_than_us, oldest_us, removed, err);
+    return status == STATUS_OK ? make_partitions(s, now_us, err) : status;
 }
 
 /* Checkpoints are the server's; what is left to do is to remove admissions that are over. */

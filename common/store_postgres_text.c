@@ -166,6 +166,8 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                        "spendgate.chain_account p WHERE p.chain_id = m.chain_id AND p.roles & 2 "
                        "<> 0) ORDER BY m.chain_id DESC LIMIT 1", /* 2: CHAIN_SUBJECT */
                        "find a name last seen", false },
+    [PG_PAST] = { "SELECT pg_advisory_xact_lock_shared(hashtextextended('spendgate.past', 0))",
+                  "look at the past", false },
     [PG_SPENT] = { "SELECT coalesce(sum(CASE WHEN c.kind = 1 THEN -c.amount_nanos "
                    "ELSE c.amount_nanos END) FILTER (WHERE c.at_us < $3), 0)::bigint, "
                    "coalesce(min(c.at_us) FILTER (WHERE c.at_us >= $3), 0) "

@@ -79,13 +79,14 @@ each(int64_t count, int64_t step)
 
 /* An account with its lines, and a hold that waits. */
 static void
-first_sight(struct place *p)
+first_sight(struct place *p, int number)
 {
-    struct chain_names names = { .key_id = "ak_1", .subject = "user_1" };
+    struct chain_names names = { .key_id = "ak_1" };
     struct admission ask = {
         .names = &names, .plan = &p->plan, .route = &p->route, .verification = 1, .unique_id = ""
     };
 
+    snprintf(names.subject, sizeof(names.subject), "user_%d", number);
     CHECK_STATUS(STATUS_OK, store_admit(p->store, &ask, NOON, &p->verdict, &p->err), &p->err);
     CHECK_TRUE("admit", p->verdict.allow);
 }
@@ -127,7 +128,7 @@ make_past(enum kind kind, int count)
 {
     struct place *p = make_place(kind);
 
-    first_sight(p);
+    first_sight(p, 1);
     if (kind == POSTGRES) {
         run(p, "SELECT charge_partitions(%" PRId64 ", 4)", AUGUST);
         run(p, "SELECT setval('hold_number', 1000000), setval('charge_number', 1000000)");
@@ -181,7 +182,7 @@ test_prune_goes_on_behind_each_piece_and_around_what_is_kept(void)
         check_only_kept(p, count);
         CHECK_STATUS(STATUS_OK, prune(p, &removed), &p->err);
         CHECK_INT("nothing is left", 0, removed);
-        first_sight(p);
+        first_sight(p, 1);
         CHECK_INT("verify", 0, differences(p));
         drop_place(p);
     }
@@ -388,6 +389,211 @@ test_a_charge_that_is_lost_is_found_also_after_a_prune_that_stopped(void)
     }
 }
 
+#ifdef HAVE_POSTGRES
+/* ---- beside others, in PostgreSQL ----------------------------------------------------------- */
+
+typedef int (*child_work)(struct place *p, const void *what);
+
+/* Exits with what `work` returns. Its store is its own. */
+static pid_t
+beside(struct place *p, child_work work, const void *what)
+{
+    struct place own = *p;
+    pid_t child;
+
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        own.store = NULL;
+        buf_init(&own.reply, own.reply_bytes, sizeof(own.reply_bytes));
+        _exit(open_place(&own) == STATUS_OK ? work(&own, what) : 99);
+    }
+    if (child < 0)
+        abort();
+    return child;
+}
+
+static int
+exit_of(pid_t child)
+{
+    int status = -1;
+
+    if (waitpid(child, &status, 0) != child)
+        abort();
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* SQL of a session of its own: what another program does there. */
+static int
+work_sql(struct place *p, const void *what)
+{
+    store_close(p->store);
+    cluster_sql(&place_cluster, p->database, what, NULL, 0);
+    return 0;
+}
+
+static int
+work_prune(struct place *p, const void *what)
+{
+    int64_t removed;
+
+    (void)what;
+    return prune(p, &removed) == STATUS_OK ? 0 : 1;
+}
+
+static int
+work_refund(struct place *p, const void *what)
+{
+    enum status status = store_refund(p->store, what, REFUND, "operator", "late", NULL, NULL, NOON,
+                                      &p->result, &p->reply, &p->err);
+
+    return status == STATUS_OK && p->result.outcome == OUTCOME_DONE ? 0 : 1;
+}
+
+static int
+work_late_post(struct place *p, const void *what)
+{
+    const struct spend late = { .hold_id = what, .cost_nanos = COST, .token = "php" };
+    enum status status =
+        store_spend(p->store, &late, NULL, NULL, NOON, &p->result, &p->reply, &p->err);
+
+    return status == STATUS_OK && p->result.outcome == OUTCOME_DONE ? 0 : 1;
+}
+
+/* Wait until that is so; false: it did not come about within some seconds. */
+static bool
+comes_about(struct place *p, const char *condition)
+{
+    const struct timespec pause = { 0, 2000000 };
+    char sql[512], out[16] = "";
+
+    snprintf(sql, sizeof(sql), "SELECT 1 WHERE %s", condition);
+    for (int i = 0; i < 3000; i++) {
+        cluster_sql(&place_cluster, p->database, sql, out, sizeof(out));
+        if (strcmp(out, "1") == 0)
+            return true;
+        nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
+#define WAITS(type) "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype " type ")"
+#define ASLEEP(count) \
+    "(SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep') = " count
+#define ROW "IN ('transactionid', 'tuple')"
+#define ADVISORY "= 'advisory'"
+/* Keeps the account until a request has waited for it and the prune waits as well, or was not made
+ * to wait in all that time. */
+#define HOLD_THE_ACCOUNT                                                            \
+    "DO $$ BEGIN PERFORM FROM spendgate.account WHERE name = 'user_1' FOR UPDATE; " \
+    "FOR i IN 1..500 LOOP PERFORM pg_sleep(0.02); EXIT WHEN " WAITS(                \
+        ROW) "; END LOOP; "                                                         \
+             "FOR i IN 1..75 LOOP PERFORM pg_sleep(0.02); EXIT WHEN " WAITS(        \
+                 ADVISORY) "; END LOOP; END $$"
+
+static void
+check_others(struct place *p, pid_t request, pid_t pruner, int64_t charges)
+{
+    int64_t removed;
+
+    CHECK_INT("request", 0, exit_of(request));
+    CHECK_INT("prune", 0, exit_of(pruner));
+    CHECK_STATUS(STATUS_OK, open_place(p), &p->err);
+    CHECK_INT("verify", 0, differences(p));
+    CHECK_TRUE("its period is there again", rows_of(p, "budget_period") == 2);
+    CHECK_STATUS(STATUS_OK, prune(p, &removed), &p->err);
+    CHECK_INT("verify", 0, differences(p));
+    CHECK_INT("the next one takes the rest", 2 * each(SOME, KEPT_EACH) + charges,
+              rows_of(p, "charge"));
+}
+
+/* The post has read its old period, and before it writes it back the prune removes it. */
+static void
+test_nothing_goes_of_a_period_that_is_written_back(void)
+{
+    struct place *p = make_past(POSTGRES, SOME);
+    char hold[PUBLIC_ID_SIZE];
+    pid_t poster, pruner;
+
+    run(p,
+        "INSERT INTO hold (id, nonce, chain_id, state, amount_nanos, placed_us, expires_us, "
+        "ttl_us) "
+        "VALUES (8000, 1, 1, 3, 2000, %" PRId64 ", %" PRId64 ", 1)",
+        SPENDING, SPENDING + TTL);
+    run(p,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN FOR i IN 1..75 LOOP "
+        "PERFORM pg_sleep(0.02); EXIT WHEN " WAITS(
+            ADVISORY) "; END LOOP; RETURN NEW; END $$; "
+                      "CREATE TRIGGER slow BEFORE INSERT ON budget_period FOR EACH ROW EXECUTE "
+                      "FUNCTION slow()");
+    public_id_format("hld_", 8000, 1, hold);
+    store_close(p->store);
+    p->store = NULL;
+    poster = beside(p, work_late_post, hold);
+    CHECK_TRUE("the post writes", comes_about(p, ASLEEP("1")));
+    pruner = beside(p, work_prune, NULL);
+    check_others(p, poster, pruner, 1);
+    drop_place(p);
+}
+
+/* The first piece waits until the refund does, which then reads its charge and waits for the
+ * account; the next pieces find no refund. */
+static void
+test_a_charge_that_is_being_refunded_stays(void)
+{
+    struct place *p = make_past(POSTGRES, SOME);
+    char charge[PUBLIC_ID_SIZE];
+    pid_t holder, refunder, pruner;
+
+    public_id_format("chg_", FIRST + 5000, 1, charge);
+    run(p,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN FOR i IN 1..500 LOOP "
+        "EXIT WHEN " WAITS(
+            "IS NOT NULL") "; PERFORM pg_sleep(0.02); END LOOP; RETURN NULL; END $$; "
+                           "CREATE TRIGGER slow AFTER DELETE ON charge FOR EACH ROW WHEN (OLD.id = "
+                           "%d) "
+                           "EXECUTE FUNCTION slow()",
+        FIRST + 1);
+    store_close(p->store);
+    p->store = NULL;
+    holder = beside(p, work_sql, HOLD_THE_ACCOUNT);
+    CHECK_TRUE("the account is held", comes_about(p, ASLEEP("1")));
+    pruner = beside(p, work_prune, NULL);
+    CHECK_TRUE("a first piece", comes_about(p, ASLEEP("2")));
+    refunder = beside(p, work_refund, charge);
+    CHECK_INT("holder", 0, exit_of(holder));
+    check_others(p, refunder, pruner, 2);
+    drop_place(p);
+}
+
+/* Whoever has to wait for a table that is being read makes all others wait behind him. */
+static void
+test_requests_go_on_while_a_partition_cannot_be_made(void)
+{
+    struct place *p = make_place(POSTGRES);
+    pid_t reader, pruner;
+    char found[8];
+    int users = 1;
+
+    first_sight(p, 1);
+    run(p, "DROP TABLE charge_2027_03");
+    reader = beside(p, work_sql,
+                    "DO $$ BEGIN PERFORM FROM spendgate.charge_default; FOR i IN 1..150 LOOP "
+                    "PERFORM pg_sleep(0.02); END LOOP; END $$");
+    CHECK_TRUE("it is read", comes_about(p, ASLEEP("1")));
+    pruner = beside(p, work_prune, NULL);
+    CHECK_TRUE("prune waits", comes_about(p, WAITS("= 'relation'")));
+    for (int status; waitpid(reader, &status, WNOHANG) == 0;)
+        first_sight(p, ++users);
+    CHECK_TRUE("many", users > 10);
+    CHECK_INT("prune", 0, exit_of(pruner));
+    raw_sql(p, "SELECT to_regclass('spendgate.charge_2027_03') IS NOT NULL", found, sizeof(found));
+    CHECK_STRING("made in the end", "t", found);
+    CHECK_INT("verify", 0, differences(p));
+    drop_place(p);
+}
+#endif
+
 int
 main(void)
 {
@@ -397,6 +603,11 @@ main(void)
         CHECK_TEST(test_a_prune_that_stops_in_any_step_leaves_the_books_right),
         CHECK_TEST(test_a_prune_that_is_killed_again_and_again_comes_to_its_end),
         CHECK_TEST(test_a_charge_that_is_lost_is_found_also_after_a_prune_that_stopped),
+#ifdef HAVE_POSTGRES
+        CHECK_TEST(test_nothing_goes_of_a_period_that_is_written_back),
+        CHECK_TEST(test_a_charge_that_is_being_refunded_stays),
+        CHECK_TEST(test_requests_go_on_while_a_partition_cannot_be_made),
+#endif
     };
 
     return place_main("store_prune", tests, CHECK_COUNT(tests));

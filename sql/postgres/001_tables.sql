@@ -208,10 +208,11 @@ CREATE TABLE spendgate.price (
 );
 
 -- Make the partitions of `charge` from last month until `ahead` months after `now_us`, and move what
--- waited in the default one. The number of those made. It runs as the owner, so that `spendgate
--- prune` may call it without the right to change the schema.
+-- waited in the default one. The number of those made; -1, and none made: somebody reads `charge` (a
+-- dump, a report) for longer than requests may be kept waiting behind this. It runs as the owner, so
+-- that `spendgate prune` may call it without the right to change the schema.
 CREATE FUNCTION spendgate.charge_partitions(now_us bigint, ahead integer) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     this_month timestamp := date_trunc('month', to_timestamp(now_us / 1000000) AT TIME ZONE 'UTC');
     first timestamp;
@@ -238,22 +239,41 @@ BEGIN
         made := made + 1;
     END LOOP;
     RETURN made;
+EXCEPTION
+    WHEN lock_not_available THEN
+        RETURN -1;
 END
 $$;
 REVOKE ALL ON FUNCTION spendgate.charge_partitions(bigint, integer) FROM PUBLIC;
 
 -- Of the charges from before `before_us`, look at those with the next `piece` numbers behind `after_id`,
 -- and remove what no period row contains any more, a refund before its charge. How many are gone, and the
--- last number that was looked at; NULL: there are no more. By numbers, so that no row is looked at twice:
--- in the order of a partitioned table's rows each piece would begin in every partition. Of the owner, as
--- above.
+-- last number that was looked at; NULL: there are no more; `after_id`: not now. By numbers, so that no row
+-- is looked at twice: in the order of a partitioned table's rows each piece would begin in every
+-- partition. Of the owner, as above.
+--
+-- Alone with the lock 'spendgate.past', which whoever refunds a charge or sums charges for a period row
+-- shares to its end: he has committed, and the row is seen here, or looks at what is left. And nobody
+-- writes a period row back that he read before it was removed: those who could are let finish first.
 CREATE FUNCTION spendgate.prune_charges(before_us bigint, piece integer, after_id bigint,
     OUT gone bigint, OUT last_id bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+SET lock_timeout = '100ms' AS $$
 DECLARE
     first_id bigint;
 BEGIN
     gone := 0;
+    BEGIN
+        IF after_id = 0 THEN
+            PERFORM pg_advisory_lock(hashtextextended('spendgate.all', 0));
+            PERFORM pg_advisory_unlock(hashtextextended('spendgate.all', 0));
+        END IF;
+        PERFORM pg_advisory_xact_lock(hashtextextended('spendgate.past', 0));
+    EXCEPTION
+        WHEN lock_not_available THEN
+            last_id := after_id;
+            RETURN;
+    END;
     SELECT c.id INTO first_id FROM spendgate.charge c
         WHERE c.id > after_id AND c.created_us < before_us ORDER BY c.id LIMIT 1;
     last_id := first_id + piece - 1;
