@@ -160,7 +160,8 @@ enum outcome {
                              */
     OUTCOME_HOLD_VOIDED,
     OUTCOME_REFUND_EXCEEDS,
-    OUTCOME_DENIED, /* `verdict` says why */
+    OUTCOME_NO_PLAN, /* the plan that would judge it is not in the settings, nor a default one */
+    OUTCOME_DENIED,  /* `verdict` says why */
 };
 
 /* What a change did. `ledger` is the store's, valid until its next call. */

@@ -322,9 +322,22 @@ chain_load(struct store *s, const struct chain_place *place, int64_t at_us, int6
 }
 
 const struct plan *
+chain_plan_named(const struct store *s, const struct ledger *ledger, const char *name)
+{
+    int payer = ledger_payer(ledger);
+    const struct plan *plan = policy_plan_named(s->policy, name);
+
+    if (name[0] != '\0' && plan == NULL && payer >= 0)
+        plan = policy_plan_named(s->policy, ledger->accounts[payer].plan);
+    if (name[0] != '\0' && plan == NULL)
+        plan = policy_plan_named(s->policy, s->policy->default_plan);
+    return plan;
+}
+
+const struct plan *
 chain_plan_last_seen(const struct store *s, const struct ledger *ledger)
 {
     int payer = ledger_payer(ledger);
 
-    return payer >= 0 ? policy_plan_named(s->policy, ledger->accounts[payer].plan) : NULL;
+    return payer >= 0 ? chain_plan_named(s, ledger, ledger->accounts[payer].plan) : NULL;
 }

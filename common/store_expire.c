@@ -47,8 +47,8 @@ expire_hold(struct store *s, struct hold *hold, int64_t now_us, struct error *er
 static enum status
 prepare_for(struct store *s, const struct hold *hold, int64_t now_us, struct error *err)
 {
-    return lines_prepare(s, &s->ledger, policy_plan_named(s->policy, hold->plan), hold->placed_us,
-                         now_us, err);
+    return lines_prepare(s, &s->ledger, chain_plan_named(s, &s->ledger, hold->plan),
+                         hold->placed_us, now_us, err);
 }
 
 static bool

@@ -42,6 +42,8 @@ place_hold(struct store *s, const struct hold_request *request, struct change *c
     if (change_looks(s, c))
         return change_make_room(s, c, err);
     event.plan = chain_plan_last_seen(s, &s->ledger);
+    if (event.plan == NULL && s->ledger.accounts[ledger_payer(&s->ledger)].plan[0] != '\0')
+        return change_refuse(s, c, OUTCOME_NO_PLAN);
     status = lines_prepare(s, &s->ledger, event.plan, c->now_us, c->now_us, err);
     if (status != STATUS_OK)
         return status;
@@ -102,7 +104,7 @@ extend_hold(struct store *s, int64_t add_nanos, struct change *c, struct error *
 {
     struct hold hold = s->load.hold;
     bool waits = s->load.expiry_waits;
-    const struct plan *plan = policy_plan_named(s->policy, hold.plan);
+    const struct plan *plan;
     int64_t at_us = hold_extend_at(&hold, c->now_us);
     struct store_load *load = &s->load;
     struct verdict verdict;
@@ -119,8 +121,12 @@ extend_hold(struct store *s, int64_t add_nanos, struct change *c, struct error *
         load->idempotency = NULL;
         status = s->ops->load(s->backend, load, err);
     }
-    if (status == STATUS_OK)
-        status = lines_prepare(s, &s->ledger, plan, at_us, c->now_us, err);
+    if (status != STATUS_OK)
+        return status;
+    plan = chain_plan_named(s, &s->ledger, hold.plan);
+    if (plan == NULL && hold.plan[0] != '\0' && (add_nanos > 0 || hold.state != HOLD_HELD))
+        return change_refuse(s, c, OUTCOME_NO_PLAN); /* a heartbeat takes no room */
+    status = lines_prepare(s, &s->ledger, plan, at_us, c->now_us, err);
     if (status == STATUS_OK)
         status = ledger_extend(&s->ledger, plan, &hold, add_nanos, c->now_us, &verdict, err);
     if (status != STATUS_OK)
@@ -158,8 +164,8 @@ void_hold(struct store *s, const struct change *c, struct error *err)
     c->out->hold = hold;
     if (hold.state != HOLD_HELD && hold.state != HOLD_VOIDED)
         return change_refuse(s, c, OUTCOME_HOLD_SETTLED);
-    status = lines_prepare(s, &s->ledger, policy_plan_named(s->policy, hold.plan), hold.placed_us,
-                           c->now_us, err);
+    status = lines_prepare(s, &s->ledger, chain_plan_named(s, &s->ledger, hold.plan),
+                           hold.placed_us, c->now_us, err);
     if (status == STATUS_OK)
         status = ledger_void(&s->ledger, &hold, c->now_us, err);
     if (status == STATUS_OK && c->actor != NULL)

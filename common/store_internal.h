@@ -148,6 +148,10 @@ enum status chain_of_post(struct store *s, const char *subject, const char *key_
 /* Load the chain of a post without a known hold, in a transaction that is open. */
 enum status chain_load(struct store *s, const struct chain_place *place, int64_t at_us,
                        int64_t now_us, struct error *err) MUST_CHECK;
+/* The plan of that name ("": NULL). When the settings have it no more: the one last seen with the
+ * payer, else the default one, else NULL, which is not to be taken for "no limits". */
+const struct plan *chain_plan_named(const struct store *s, const struct ledger *ledger,
+                                    const char *name);
 const struct plan *chain_plan_last_seen(const struct store *s, const struct ledger *ledger);
 
 /* ---- store_expire.c ------------------------------------------------------------------------- */

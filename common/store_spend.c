@@ -89,7 +89,7 @@ spend_settle(struct store *s, const struct spend *spend, const struct change *c,
     c->out->hold_word = hold.state == HOLD_EXPIRED ? "expired" : "settled";
     status = describe_charge(spend, &row.charge, err);
     if (status == STATUS_OK)
-        status = lines_prepare(s, &s->ledger, policy_plan_named(s->policy, hold.plan),
+        status = lines_prepare(s, &s->ledger, chain_plan_named(s, &s->ledger, hold.plan),
                                hold.placed_us, c->now_us, err);
     if (status == STATUS_OK)
         status = correct_expiry(s, c, &hold, err);

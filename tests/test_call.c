@@ -49,6 +49,7 @@ test_outcomes_have_their_statuses_and_codes(void)
         { OUTCOME_HOLD_SETTLED, "409 hold_already_settled 0" },
         { OUTCOME_HOLD_VOIDED, "409 hold_voided 0" },
         { OUTCOME_REFUND_EXCEEDS, "409 refund_exceeds_charge 0" },
+        { OUTCOME_NO_PLAN, "403 no_plan 0" },
     };
 
     memset(&result, 0, sizeof(result));

@@ -180,6 +180,10 @@ call_outcome(const struct call *call, const struct result *result, struct refusa
         refusal_set(refusal, 409, "refund_exceeds_charge",
                     "All refunds of a charge together cannot pass it.");
         break;
+    case OUTCOME_NO_PLAN:
+        refusal_set(refusal, 403, "no_plan",
+                    "The settings have no plan for this account any more, and no default_plan.");
+        break;
     case OUTCOME_DENIED:
         refuse_denied(&result->verdict, call->now_us, refusal);
         break;
