@@ -8,7 +8,8 @@
  *     int main(void) { const struct check_test tests[] = { CHECK_TEST(test_add_refuses_overflow) };
  *                      return check_main("money", tests, CHECK_COUNT(tests)); }
  *
- * and ends with the line "N passed, N failed", counted in tests.
+ * and ends with the line "N passed, N failed", counted in tests. One of several files has a main()
+ * that hands their groups to check_groups().
  */
 #ifndef SPENDGATE_CHECK_H
 #define SPENDGATE_CHECK_H
@@ -24,6 +25,12 @@
 struct check_test {
     const char *name;
     void (*run)(void);
+};
+
+/* The tests of one file of several. */
+struct check_group {
+    const struct check_test *tests;
+    size_t count;
 };
 
 /* clang-format off */
@@ -89,7 +96,7 @@ check_status(enum status want, enum status got, const struct error *err, const c
 #endif
 
 static inline int
-check_main(const char *suite_name, const struct check_test *tests, size_t count)
+check_groups(const char *suite_name, const struct check_group *const groups[], size_t count)
 {
     unsigned failed;
     CU_pSuite suite;
@@ -99,8 +106,10 @@ check_main(const char *suite_name, const struct check_test *tests, size_t count)
         return 99;
     suite = CU_add_suite(suite_name, NULL, NULL);
     for (size_t i = 0; i < count; i++) {
-        if (CU_add_test(suite, tests[i].name, tests[i].run) == NULL)
-            return 99;
+        for (size_t j = 0; j < groups[i]->count; j++) {
+            if (CU_add_test(suite, groups[i]->tests[j].name, groups[i]->tests[j].run) == NULL)
+                return 99;
+        }
     }
     CU_run_all_tests();
     for (CU_pFailureRecord f = CU_get_failure_list(); f != NULL; f = f->pNext)
@@ -110,6 +119,15 @@ check_main(const char *suite_name, const struct check_test *tests, size_t count)
     printf("%s: %u passed, %u failed\n", suite_name, CU_get_number_of_tests_run() - failed, failed);
     CU_cleanup_registry();
     return failed == 0 ? 0 : 1;
+}
+
+static inline int
+check_main(const char *suite_name, const struct check_test *tests, size_t count)
+{
+    const struct check_group group = { tests, count };
+    const struct check_group *const groups[] = { &group };
+
+    return check_groups(suite_name, groups, 1);
 }
 
 #endif

@@ -7,7 +7,7 @@ cd "${srcdir:-.}" || exit 99
 . tests/verdict.sh
 
 [ -e tests/check.h ] || exit 99
-suites=$(grep -l 'CHECK_TEST(' tests/*.c tests/store/*.c)
+suites=$(grep -l 'CHECK_TEST(' tests/*.c tests/*/*.c)
 programs=$(grep -lE '^main\(' tests/test_*.c tests/store_*.c)
 
 verdict "every test function is in its table" "$(for file in $suites; do
@@ -18,11 +18,11 @@ done)"
 verdict "no test function is in a table twice" "$(for file in $suites; do
     grep -o 'CHECK_TEST([a-z0-9_]*)' "$file" | sort | uniq -d | sed "s|^|$file: |"
 done)"
-verdict "every C file of the tests is built" "$(for file in tests/*.c tests/store/*.c; do
+verdict "every C file of the tests is built" "$(for file in tests/*.c tests/*/*.c; do
     grep -qw "$file" tests/Makefile.am || echo "$file"
 done)"
-verdict "every group of the store suite is in it" "$(grep -l 'CHECK_TEST(' tests/store/*.c | while read -r file; do
-    grep -qw "&store_$(basename "$file" .c)_tests" tests/store_contract.c || echo "$file"
+verdict "every group of tests is in a program" "$(grep -ho '^const struct check_group [a-z0-9_]*' tests/*/*.c | while read -r _ _ _ group; do
+    grep -qw "&$group" tests/*.c || echo "$group"
 done)"
 verdict "every program with tests is run" "$(for file in $programs; do
     sed -n '/_TESTS +\{0,1\}= /,/[^\\]$/p' tests/Makefile.am | grep -qw "${file%.c}" || echo "$file"

@@ -243,8 +243,8 @@ static const struct check_test tests[] = {
 int
 main(void)
 {
-    const struct store_tests all = { tests, CHECK_COUNT(tests) };
-    const struct store_tests *const groups[] = { &all };
+    const struct check_group all = { tests, CHECK_COUNT(tests) };
+    const struct check_group *const groups[] = { &all };
 
     return store_main(groups, CHECK_COUNT(groups), true);
 }

@@ -366,4 +366,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_the_names_last_seen_are_those_of_the_key_else_of_the_subject),
     CHECK_TEST(test_an_organization_that_is_the_subject_counts_once),
 };
-const struct store_tests store_accounts_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_accounts_tests = { tests, CHECK_COUNT(tests) };

@@ -167,4 +167,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_public_ids_are_parsed_whole_or_refused),
     CHECK_TEST(test_an_url_of_no_known_store_is_refused),
 };
-const struct store_tests store_admission_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_admission_tests = { tests, CHECK_COUNT(tests) };

@@ -378,4 +378,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_a_credit_may_end_before_its_period),
     CHECK_TEST(test_an_overrun_is_carried_into_the_next_period),
 };
-const struct store_tests store_budgets_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_budgets_tests = { tests, CHECK_COUNT(tests) };

@@ -414,4 +414,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_on_expiry_charge_leaves_no_room_and_tells_its_thresholds_once),
     CHECK_TEST(test_a_batch_journals_the_expired_holds_of_its_elements),
 };
-const struct store_tests store_expiry_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_expiry_tests = { tests, CHECK_COUNT(tests) };

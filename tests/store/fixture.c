@@ -14,7 +14,6 @@
 #include "common/banned.h"
 
 #define NOT_HERE 77 /* to automake: skipped */
-#define STORE_TESTS_MAX 128
 
 /* ---- stores under test ---------------------------------------------------------------------- */
 
@@ -455,33 +454,25 @@ refund(struct fixture *f, int64_t nanos, const char *key)
 /* ---- the suite ------------------------------------------------------------------------------ */
 
 static int
-run_on(const struct kind_of_store *store, const struct check_test *tests, size_t count)
+run_on(const struct kind_of_store *store, const struct check_group *const groups[],
+       size_t group_count)
 {
     int code;
 
     under_test = store;
     if (store->begin != NULL && !store->begin())
         return NOT_HERE;
-    code = check_main(store->name, tests, count);
+    code = check_groups(store->name, groups, group_count);
     return store->end != NULL && !store->end() ? 1 : code;
 }
 
 int
-store_main(const struct store_tests *const groups[], size_t group_count, bool pooled)
+store_main(const struct check_group *const groups[], size_t group_count, bool pooled)
 {
-    struct check_test tests[STORE_TESTS_MAX];
-    size_t count = 0;
     int worst = 0;
 
-    for (size_t i = 0; i < group_count; i++) {
-        for (size_t j = 0; j < groups[i]->count; j++) {
-            if (count == CHECK_COUNT(tests))
-                abort();
-            tests[count++] = groups[i]->tests[j];
-        }
-    }
     for (size_t i = 0; i < CHECK_COUNT(stores); i++) {
-        int code = stores[i].pooled && !pooled ? 0 : run_on(&stores[i], tests, count);
+        int code = stores[i].pooled && !pooled ? 0 : run_on(&stores[i], groups, group_count);
 
         /* what failed says more than what is not here */
         if (code != 0 && (worst == 0 || worst == NOT_HERE))

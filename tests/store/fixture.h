@@ -39,14 +39,8 @@ struct fixture {
     struct buf reply;
 };
 
-/* The tests of one file. */
-struct store_tests {
-    const struct check_test *tests;
-    size_t count;
-};
-
 /* Run them on every store, also through a pooler when `pooled`. What main() returns. */
-int store_main(const struct store_tests *const groups[], size_t group_count, bool pooled);
+int store_main(const struct check_group *const groups[], size_t group_count, bool pooled);
 
 /* ---- a store ---- */
 

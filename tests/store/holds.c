@@ -297,4 +297,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_concurrency_counts_live_holds_and_frees_itself),
     CHECK_TEST(test_an_automatic_hold_is_the_95th_percentile_of_the_routes_charges),
 };
-const struct store_tests store_holds_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_holds_tests = { tests, CHECK_COUNT(tests) };

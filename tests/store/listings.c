@@ -349,4 +349,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_holds_are_listed_by_state_and_account),
     CHECK_TEST(test_explain_agrees_with_the_verdict_and_records_nothing),
 };
-const struct store_tests store_listings_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_listings_tests = { tests, CHECK_COUNT(tests) };

@@ -271,4 +271,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_i6_a_batch_that_is_not_kept_records_nothing),
     CHECK_TEST(test_an_element_that_fails_takes_only_itself_back),
 };
-const struct store_tests store_posts_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_posts_tests = { tests, CHECK_COUNT(tests) };

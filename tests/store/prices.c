@@ -307,4 +307,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_i8_a_priced_charge_is_recomputed_by_verify),
     CHECK_TEST(test_i8_a_refund_of_a_priced_charge_is_no_charge_of_its_usage),
 };
-const struct store_tests store_prices_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_prices_tests = { tests, CHECK_COUNT(tests) };

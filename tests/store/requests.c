@@ -149,4 +149,4 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_a_redirected_call_with_a_voided_hold_is_refused),
     CHECK_TEST(test_a_unique_id_that_is_too_long_is_none),
 };
-const struct store_tests store_requests_tests = { tests, CHECK_COUNT(tests) };
+const struct check_group store_requests_tests = { tests, CHECK_COUNT(tests) };
