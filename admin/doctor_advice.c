@@ -177,6 +177,22 @@ advice_methods(const struct gate *gate)
 }
 
 const char *
+advice_slash(const struct gate *gate)
+{
+    switch (gate->server) {
+    case SERVER_APACHE:
+        return "guard the prefix without its slash: Define SPENDGATE_GUARDED /api, or "
+               "<Location \"/api\">";
+    case SERVER_LIGHTTPD:
+        return "guard the prefix without its slash: var.spendgate_guarded = \"/api\"";
+    case SERVER_NGINX:
+        return "guard the prefix without its slash: location ^~ /api";
+    default:
+        return "guard the prefix without its slash";
+    }
+}
+
+const char *
 advice_paths(const struct gate *gate)
 {
     switch (gate->server) {

@@ -103,13 +103,12 @@ gate_check_below(struct gate *gate)
 /* ---- other spellings ------------------------------------------------------------------------ */
 
 enum spelling_way {
-    PREFIX,   /* in front of the path */
-    SUFFIX,   /* behind it */
-    SLASH,    /* in place of its last slash */
-    ESCAPED,  /* in front of the two digits of a letter's code */
-    UPPER,    /* all letters */
-    NO_SLASH, /* without its last slash */
-    WHOLE,    /* the absolute form, RFC 9112 section 3.2.2 */
+    PREFIX,  /* in front of the path */
+    SUFFIX,  /* behind it */
+    SLASH,   /* in place of its last slash */
+    ESCAPED, /* in front of the two digits of a letter's code */
+    UPPER,   /* all letters */
+    WHOLE,   /* the absolute form, RFC 9112 section 3.2.2 */
 };
 
 /* `equivalent`: every server takes it for the same path. The others may be a path of their own. */
@@ -124,13 +123,12 @@ static const struct spelling {
     { PREFIX, "/x/%2e%2e", true, false }, { PREFIX, "/%2E", true, false },
     { SLASH, "//", true, false },         { SLASH, "/./", true, false },
     { SUFFIX, "?x=1", true, false },      { WHOLE, "", true, false },
-    { NO_SLASH, "", true, false },        { ESCAPED, "%25", false, false },
-    { SLASH, "%2F", false, false },       { SLASH, "%2f", false, false },
-    { SLASH, "%5C", false, false },       { SLASH, "\\", false, false },
-    { SLASH, "./", false, false },        { SLASH, ";x/", false, false },
-    { SUFFIX, ".", false, false },        { SUFFIX, "%00", false, false },
-    { SUFFIX, "%20", false, false },      { SUFFIX, ";x", false, false },
-    { UPPER, "", false, false },
+    { ESCAPED, "%25", false, false },     { SLASH, "%2F", false, false },
+    { SLASH, "%2f", false, false },       { SLASH, "%5C", false, false },
+    { SLASH, "\\", false, false },        { SLASH, "./", false, false },
+    { SLASH, ";x/", false, false },       { SUFFIX, ".", false, false },
+    { SUFFIX, "%00", false, false },      { SUFFIX, "%20", false, false },
+    { SUFFIX, ";x", false, false },       { UPPER, "", false, false },
 };
 
 /* A letter whose code has a letter in it, if there is one, so that upper and lower case differ. */
@@ -188,8 +186,6 @@ spell_upper(const char *path, struct buf *out)
 static bool
 spell(const struct gate *gate, const struct spelling *spelling, const char *path, struct buf *out)
 {
-    size_t length = strlen(path);
-
     buf_clear(out);
     switch (spelling->way) {
     case PREFIX:
@@ -203,11 +199,6 @@ spell(const struct gate *gate, const struct spelling *spelling, const char *path
     case WHOLE:
         buf_add(out, gate->place.origin);
         buf_add(out, path);
-        break;
-    case NO_SLASH:
-        if (length < 2 || path[length - 1] != '/')
-            return false;
-        buf_add_bytes(out, path, length - 1);
         break;
     case SLASH:
         return spell_slash(spelling, path, out) && !buf_failed(out);
@@ -232,6 +223,24 @@ page_to_spell(const struct gate *gate, char out[TARGET_SIZE])
         (void)snprintf(out, TARGET_SIZE, "%s", gate->place.path);
 }
 
+/* What answers at the folder's name itself, such as a proxy's prefix. */
+static void
+check_without_slash(struct gate *gate)
+{
+    const char *path = gate->place.path;
+    size_t length = strlen(path);
+    char folder[TARGET_SIZE];
+    struct reading reading;
+
+    if (length < 2 || path[length - 1] != '/')
+        return;
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)(length - 1), path);
+    if (gate_ask(gate, &(struct question){ .target = folder }, &reading) &&
+        reading.kind == READING_OPEN && !gate_is_control(gate))
+        gate_tell(gate, FINDING_PROBLEM, "is OPEN without the slash at its end: %s (%d)\n%s",
+                  folder, reading.status, advice_slash(gate));
+}
+
 void
 gate_check_paths(struct gate *gate)
 {
@@ -244,6 +253,7 @@ gate_check_paths(struct gate *gate)
     offenders_init(&open);
     offenders_init(&doubtful);
     buf_init(&target, storage, sizeof(storage));
+    check_without_slash(gate);
     page_to_spell(gate, page);
     for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
         if (!spell(gate, &spellings[i], page, &target))

@@ -85,6 +85,7 @@ const char *advice_flattened(const struct gate *gate);
 const char *advice_authorization(const struct gate *gate);
 const char *advice_methods(const struct gate *gate);
 const char *advice_paths(const struct gate *gate);
+const char *advice_slash(const struct gate *gate);
 const char *advice_away(const struct gate *gate);
 
 /* ---- doctor_requests.c: other requests for the same address ---- */

@@ -346,6 +346,20 @@ finds(doctor("http://127.0.0.1:$port/api/"), 'warning', qr{HTTP/2, and lighttpd/
   if Spendgate::Misconfigured::lighttpd_version() < 1.004077;
 $gate->stop('lighttpd');
 
+# A proxy of the prefix without its slash, which the guard has: the folder's own name is open, with a trial page or without.
+($port) = Spendgate::Misconfigured::start_lighttpd(
+    $gate,
+    modules  => [qw(indexfile fastcgi proxy cgi staticfile)],
+    block    => $disable,
+    upstream => $backend,
+    body     => qq(\$HTTP["url"] == "/api" { proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => $backend )) ) }\n)
+);
+for my $arguments ([], [ '--folder', "$folder/www/api" ]) {
+    my $run = doctor("http://127.0.0.1:$port/api/", @$arguments);
+    finds($run, 'problem', qr{is OPEN without the slash at its end: /api \(200\)}, qr/var\.spendgate_guarded = "\/api"/, "lighttpd, a proxy of /api " . ($arguments->[0] // ''));
+}
+$gate->stop('lighttpd');
+
 # An authorizer that ends without a word is an allow to lighttpd.
 $gate->_copy(Spendgate::E2E::build_folder() . '/bench/noop', 'bin/noop', 0755);
 $gate->write_file('etc/nothing', '');
