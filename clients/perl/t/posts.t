@@ -213,6 +213,7 @@ for my $case (
     [ { SPENDGATE_TRACKER_URL => 'ftp://x' }, qr/SPENDGATE_TRACKER_URL/ ],
     [ { SPENDGATE_TRACKER_TIMEOUT => 'x' }, qr/SPENDGATE_TRACKER_TIMEOUT/ ],
     [ { SPENDGATE_TRACKER_TIMEOUT => '0' }, qr/SPENDGATE_TRACKER_TIMEOUT/ ],
+    [ { SPENDGATE_TRACKER_TIMEOUT => '2 s' }, qr/not '2 s'/ ],
     [ { SPENDGATE_HOLD_TTL => '5 m' }, qr/SPENDGATE_HOLD_TTL/ ],
     )
 {
@@ -221,4 +222,8 @@ for my $case (
     like $@, $case->[1], 'an incomplete environment is told at once: ' . encode_json($case->[0]);
 }
 is Spendgate::Tracker::_seconds($_->[0]), $_->[1], "$_->[0] is $_->[1] s" for [ '300', 300 ], [ '5m', 300 ], [ '500ms', 0.5 ];
+for my $case ([ '3', 3 ], [ '1.5', 1.5 ], [ '2s', 2 ], [ '500ms', 0.5 ]) {
+    local %ENV = (%good, SPENDGATE_TRACKER_TIMEOUT => $case->[0]);
+    is +Spendgate::Tracker->from_environment->{http}->timeout, $case->[1], "a timeout of $case->[0] is $case->[1] s";
+}
 done_testing;

@@ -88,7 +88,7 @@ final class Tracker
 
     /**
      * Settings: SPENDGATE_TRACKER_URL (such as http://127.0.0.1/spendgate), SPENDGATE_TRACKER_TOKEN or
-     * SPENDGATE_TRACKER_TOKEN_FILE, SPENDGATE_SPOOL_DIR, SPENDGATE_TRACKER_TIMEOUT (seconds, 2),
+     * SPENDGATE_TRACKER_TOKEN_FILE, SPENDGATE_SPOOL_DIR, SPENDGATE_TRACKER_TIMEOUT ("2s"),
      * SPENDGATE_HOLD_TTL ("5m"; asked when not given). The caller comes from the gate's variables. The
      * script goes on when the client hangs up.
      *
@@ -458,8 +458,23 @@ final class Tracker
                 'no tracker token: set SPENDGATE_TRACKER_TOKEN or SPENDGATE_TRACKER_TOKEN_FILE'
             );
         }
-        $timeout = self::variable('SPENDGATE_TRACKER_TIMEOUT');
-        return new HttpTransport(self::variable('SPENDGATE_TRACKER_URL'), $token, $timeout === '' ? 2.0 : (float) $timeout);
+        return new HttpTransport(
+            self::variable('SPENDGATE_TRACKER_URL'),
+            $token,
+            self::timeout(self::variable('SPENDGATE_TRACKER_TIMEOUT'))
+        );
+    }
+
+    /** Seconds of "2", "1.5", "2s", "500ms". */
+    private static function timeout(string $text): float
+    {
+        if ($text === '') {
+            return 2.0;
+        }
+        if (preg_match('/\A([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|)\z/', $text, $part) !== 1) {
+            throw new \InvalidArgumentException("SPENDGATE_TRACKER_TIMEOUT is a time such as 2 or 500ms, and not '$text'");
+        }
+        return (float) $part[1] * ($part[2] === 'ms' ? 0.001 : 1.0);
     }
 
     /** Seconds of "300", "300s", "5m", "1h"; null for none. */

@@ -402,6 +402,8 @@ final class TrackerTest extends TestCase
             'no URL' => [['SPENDGATE_TRACKER_URL' => ''] + $good, 'SPENDGATE_TRACKER_URL'],
             'another URL' => [['SPENDGATE_TRACKER_URL' => 'ftp://x'] + $good, 'SPENDGATE_TRACKER_URL'],
             'a timeout of nothing' => [['SPENDGATE_TRACKER_TIMEOUT' => 'x'] + $good, 'SPENDGATE_TRACKER_TIMEOUT'],
+            'a timeout of another unit' => [['SPENDGATE_TRACKER_TIMEOUT' => '2 s'] + $good, "not '2 s'"],
+            'a timeout of 0' => [['SPENDGATE_TRACKER_TIMEOUT' => '0ms'] + $good, 'SPENDGATE_TRACKER_TIMEOUT'],
             'a time to live that is none' => [['SPENDGATE_HOLD_TTL' => '5 m'] + $good, 'SPENDGATE_HOLD_TTL'],
         ];
     }
@@ -416,5 +418,26 @@ final class TrackerTest extends TestCase
         $this->expectException(\InvalidArgumentException::class);
         $this->expectExceptionMessage($message);
         Tracker::fromEnvironment();
+    }
+
+    public function testATimeoutIsSecondsOrHasAUnit(): void
+    {
+        foreach (['' => 2.0, '3' => 3.0, '1.5' => 1.5, '2s' => 2.0, '500ms' => 0.5] as $text => $seconds) {
+            $_SERVER = [
+                'SPENDGATE_TRACKER_URL' => 'http://127.0.0.1/spendgate',
+                'SPENDGATE_TRACKER_TOKEN' => 'sgt_1',
+                'SPENDGATE_TRACKER_TIMEOUT' => (string) $text,
+            ];
+            self::assertSame($seconds, self::timeoutOf(Tracker::fromEnvironment()), "\"$text\"");
+        }
+    }
+
+    private static function timeoutOf(Tracker $tracker): float
+    {
+        $transport = new \ReflectionProperty(Tracker::class, 'transport');
+        if (PHP_VERSION_ID < 80100) {
+            $transport->setAccessible(true);
+        }
+        return $transport->getValue($tracker)->__debugInfo()['timeout'];
     }
 }

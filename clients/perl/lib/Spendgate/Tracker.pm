@@ -51,7 +51,7 @@ sub from_environment {
         url       => $ENV{SPENDGATE_TRACKER_URL},
         token     => $token,
         spool_dir => $ENV{SPENDGATE_SPOOL_DIR},
-        timeout   => _given($ENV{SPENDGATE_TRACKER_TIMEOUT}),
+        timeout   => _timeout($ENV{SPENDGATE_TRACKER_TIMEOUT}),
         hold_ttl  => _seconds($ENV{SPENDGATE_HOLD_TTL}),
         hold_id   => _request_variable('SPENDGATE_HOLD_ID'),
         subject   => _request_variable('SPENDGATE_SUBJECT'),
@@ -409,9 +409,13 @@ sub _seconds {
     return $1 * $unit{$2};
 }
 
-sub _given {
+# Seconds of "2", "1.5", "2s", "500ms"; undef for none.
+sub _timeout {
     my ($text) = @_;
-    return ($text // '') eq '' ? undef : $text;
+    return undef if ($text // '') eq '';
+    croak "SPENDGATE_TRACKER_TIMEOUT is a time such as 2 or 500ms, and not '$text'"
+        unless $text =~ /\A([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|)\z/;
+    return $1 * ($2 eq 'ms' ? 0.001 : 1);
 }
 
 sub _monotonic { return clock_gettime(CLOCK_MONOTONIC) }
@@ -476,7 +480,7 @@ The first post settles the hold that the gate placed for the request; each furth
 
 (also C<fromEnvironment>) Reads C<SPENDGATE_TRACKER_URL> (such as C<http://127.0.0.1/track>),
 C<SPENDGATE_TRACKER_TOKEN> or C<SPENDGATE_TRACKER_TOKEN_FILE>, C<SPENDGATE_SPOOL_DIR>,
-C<SPENDGATE_TRACKER_TIMEOUT> (seconds, 2), C<SPENDGATE_HOLD_TTL> (C<hold_ttl> of the settings, such as C<5m>;
+C<SPENDGATE_TRACKER_TIMEOUT> (C<2s>), C<SPENDGATE_HOLD_TTL> (C<hold_ttl> of the settings, such as C<5m>;
 asked for when it is not given), and the gate's variables of this request. Settles at exit.
 
 =head2 new(url => ..., token => ..., spool_dir => ..., hold_id => ..., subject => ..., key_id => ...)
