@@ -61,6 +61,28 @@ test_outcomes_have_their_statuses_and_codes(void)
 }
 
 static void
+test_a_hold_that_cannot_be_changed_says_why(void)
+{
+    static const struct {
+        struct hold hold;
+        const char *want;
+    } cases[] = {
+        { { .state = HOLD_SETTLED, .charge_id = 1 }, "A charge was posted" },
+        { { .state = HOLD_EXPIRED, .charge_id = 1 }, "A charge was posted" },
+        { { .state = HOLD_EXPIRED, .expiry_charge_id = 1 }, "has expired and was charged" },
+        { { .state = HOLD_EXPIRED }, "has expired: nothing is set aside" },
+    };
+
+    memset(&result, 0, sizeof(result));
+    result.outcome = OUTCOME_HOLD_SETTLED;
+    for (size_t i = 0; i < CHECK_COUNT(cases); i++) {
+        result.hold = cases[i].hold;
+        CHECK_STRING("code", "409 hold_already_settled 0", outcome());
+        CHECK_TRUE(cases[i].want, strstr(refusal.message, cases[i].want) != NULL);
+    }
+}
+
+static void
 test_denials_have_the_statuses_of_a_verdict_but_never_401(void)
 {
     static const struct {
@@ -167,6 +189,7 @@ main(void)
 {
     const struct check_test tests[] = {
         CHECK_TEST(test_outcomes_have_their_statuses_and_codes),
+        CHECK_TEST(test_a_hold_that_cannot_be_changed_says_why),
         CHECK_TEST(test_denials_have_the_statuses_of_a_verdict_but_never_401),
         CHECK_TEST(test_retry_after_is_whole_seconds_and_none_without_an_end),
         CHECK_TEST(test_no_memory_is_503_with_retry_after),

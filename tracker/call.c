@@ -145,6 +145,19 @@ refuse_denied(const struct verdict *verdict, int64_t now_us, struct refusal *ref
     refusal->verdict = verdict;
 }
 
+static const char *
+why_settled(const struct hold *hold)
+{
+    if (hold->state != HOLD_EXPIRED || hold->charge_id != 0)
+        return "A charge was posted for this hold: it can be changed no more, and a post of "
+               "another "
+               "amount is not recorded.";
+    if (hold->expiry_charge_id != 0)
+        return "This hold has expired and was charged: a post of what it really cost corrects "
+               "that.";
+    return "This hold has expired: nothing is set aside any more.";
+}
+
 void
 call_outcome(const struct call *call, const struct result *result, struct refusal *refusal)
 {
@@ -169,9 +182,7 @@ call_outcome(const struct call *call, const struct result *result, struct refusa
         refusal_set(refusal, 404, "unknown_budget", "The account has no budget of this period.");
         break;
     case OUTCOME_HOLD_SETTLED:
-        refusal_set(refusal, 409, "hold_already_settled",
-                    "A charge of another amount was posted for this hold, or it can no longer be "
-                    "changed.");
+        refusal_set(refusal, 409, "hold_already_settled", "%s", why_settled(&result->hold));
         break;
     case OUTCOME_HOLD_VOIDED:
         refusal_set(refusal, 409, "hold_voided", "This hold was given back.");
