@@ -643,7 +643,10 @@ note_plan(struct ledger *ledger, const struct plan *plan, int64_t now_us)
     if (plan == NULL || ledger->subject < 0)
         return;
     subject = &ledger->accounts[ledger->subject];
-    if (subject->id == 0 && plan->expires_in_us > 0) {
+    /* One without a plan was made by an operator, a webhook or a post: this is its first request.
+     */
+    if ((subject->id == 0 || (subject->plan[0] == '\0' && subject->expires_us == 0)) &&
+        plan->expires_in_us > 0) {
         subject->expires_us = now_us + plan->expires_in_us;
         subject->changed = true;
     }

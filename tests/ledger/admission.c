@@ -216,7 +216,14 @@ test_admit_notes_the_plan_and_sets_the_expiry_at_first_sight_only(void)
     CHECK_TRUE("third", admit(0));
     CHECK_STRING("plan", "free", ledger.accounts[SUBJECT].plan);
     CHECK_TRUE("changed", ledger.accounts[SUBJECT].changed);
-    plan.expires_in_us = 0;
+    ledger.accounts[SUBJECT].plan[0] = '\0';
+    CHECK_TRUE("the first request of one that was made before", admit(0));
+    CHECK_INT("expires", NOW + 9 * MINUTE, ledger.accounts[SUBJECT].expires_us);
+    ledger.accounts[SUBJECT].plan[0] = '\0';
+    ledger.accounts[SUBJECT].expires_us = NOW + 1;
+    CHECK_TRUE("and was renewed", admit(0));
+    CHECK_INT("stays", NOW + 1, ledger.accounts[SUBJECT].expires_us);
+    plan.expires_in_us = ledger.accounts[SUBJECT].expires_us = 0;
     ledger.accounts[SUBJECT].id = 0;
     CHECK_TRUE("a plan without an end", admit(0));
     CHECK_INT("expires", 0, ledger.accounts[SUBJECT].expires_us);

@@ -325,6 +325,16 @@ first_sight(struct expect *e, const struct caller *who)
     e->seen[who->credential] = true;
 }
 
+/* Who was made before, by a freeze or a post, gets his end with the first request that passes. */
+static void
+first_request(struct expect *e, const struct caller *who)
+{
+    struct expect_account *subject = &e->accounts[names_of(who)->subject];
+
+    if (subject->plan == NOBODY && subject->expires_us == 0 && plan_of(e, who)->expires_in_us > 0)
+        subject->expires_us = e->model.now_us + plan_of(e, who)->expires_in_us;
+}
+
 /* `request` is the first call of the client request, `op` this one. */
 static void
 run_admit(struct expect *e, const struct op *op, struct expect_past *request, struct answer *out)
@@ -342,6 +352,7 @@ run_admit(struct expect *e, const struct op *op, struct expect_past *request, st
         (!counted && !rates(e, &who, false, out)) ||
         (!lives && (!slot_free(e, &who, out) || !room(e, &who, op->amount_nanos, out))))
         return;
+    first_request(e, &who);
     note_plan(e, &who, true);
     if (!counted)
         rates(e, &who, true, out);

@@ -197,6 +197,22 @@ test_i9_frozen_revoked_and_expired_are_refused_on_the_next_request(void)
 }
 
 static void
+test_an_account_made_before_its_first_request_expires_as_well(void)
+{
+    struct fixture *f = setup();
+
+    f->plans[0].expires_in_us = 100 * SECOND;
+    CHECK_INT("made", OUTCOME_DONE, change(f, "user_1", ACCOUNT_FREEZE, 0, NULL));
+    CHECK_FALSE("frozen", admit(f, "user_1", NOON));
+    CHECK_INT("thaw", OUTCOME_DONE, change(f, "user_1", ACCOUNT_UNFREEZE, 0, NULL));
+    CHECK_TRUE("its first request", admit(f, "user_1", NOON + 50 * SECOND));
+    CHECK_TRUE("lives", admit(f, "user_1", NOON + 149 * SECOND));
+    CHECK_FALSE("so long", admit(f, "user_1", NOON + 150 * SECOND));
+    CHECK_INT("reason", REASON_EXPIRED, f->verdict.reason);
+    teardown(f);
+}
+
+static void
 test_reverify_asks_for_a_newer_verification(void)
 {
     struct fixture *f = setup();
@@ -359,6 +375,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_names_that_cannot_be_are_no_allow),
     CHECK_TEST(test_two_keys_of_one_customer_keep_their_own_plans_and_share_the_counters),
     CHECK_TEST(test_i9_frozen_revoked_and_expired_are_refused_on_the_next_request),
+    CHECK_TEST(test_an_account_made_before_its_first_request_expires_as_well),
     CHECK_TEST(test_reverify_asks_for_a_newer_verification),
     CHECK_TEST(test_a_post_without_a_hold_counts_on_the_parent_that_a_claim_named),
     CHECK_TEST(test_a_post_without_a_hold_counts_on_the_organization_of_its_key),
