@@ -290,6 +290,12 @@ chain_of_post(struct store *s, const char *subject, const char *key_id, bool cre
     if (!change_copy_text(names.subject, sizeof(names.subject), subject) ||
         !change_copy_text(names.key_id, sizeof(names.key_id), key_id))
         return STATUS_OK;
+    /* The account of a key as the subject is the key, and not somebody who has no other budgets. */
+    if (account_kind_of(names.subject) == ACCOUNT_KEY && names.subject[strlen("key:")] != '\0' &&
+        (names.key_id[0] == '\0' || strcmp(names.subject + strlen("key:"), names.key_id) == 0)) {
+        memcpy(names.key_id, names.subject + strlen("key:"), sizeof(names.key_id));
+        names.subject[0] = '\0';
+    }
     buf_init(&text, key, sizeof(key));
     buf_add_format(&text, "key:%s", names.key_id);
     wanted[0] = names.subject[0] != '\0' ? names.subject : key;

@@ -318,6 +318,9 @@ test_a_post_that_names_the_key_only_counts_on_its_subject_and_organization(void)
         CHECK_INT("org", i * CENT, line_of(f, "org_1", PERIOD_DAY, NOON).spent_nanos);
         CHECK_INT("key", (i + 1) * CENT, line_of(f, "key:ak_1", PERIOD_WEEK, NOON).spent_nanos);
     }
+    CHECK_INT("its account as the subject", OUTCOME_DONE,
+              spend_as(f, "key:ak_1", CENT, NULL, NOON));
+    CHECK_INT("user", 3 * CENT, line_of(f, "user_1", PERIOD_MONTH, NOON).spent_nanos);
     CHECK_STATUS(
         STATUS_OK,
         store_spend(f->store, &stranger, NULL, &writer, NOON, &f->result, &f->reply, &f->err),
