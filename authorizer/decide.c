@@ -15,6 +15,7 @@
 
 #include "common/banned.h"
 
+#define LISTING_MS 10000 /* it lists nothing; and sums a journal within the limit of a request */
 #define REVERIFICATIONS_MAX \
     3 /* the file's answer, Clerk's, and Clerk's again when a reverify came in between */
 #define RETRY_US US_PER_SECOND
@@ -78,7 +79,8 @@ open_store(const struct settings *settings, struct store **out, struct error *er
                                                .charge_on_expiry = settings->charge_on_expiry,
                                                .idempotency_ttl_us = settings->idempotency_ttl_us,
                                                .create = true,
-                                               .lazy = true },
+                                               .lazy = true,
+                                               .listing_ms = LISTING_MS },
                       out, err);
 }
 

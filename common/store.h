@@ -46,6 +46,9 @@ struct store_options {
     bool create; /* make a missing SQLite file and apply the schema */
     bool lazy;   /* a server that is away is no error of store_open: whatever is asked of the store
                     says so, until it is back */
+    int listing_ms; /* how long a listing or report may take, then it is STATUS_BUSY; 0: as long as
+                       it needs, and so may what a new budget begins with on an account with a long
+                       history, for which others are refused meanwhile: an operator is waiting */
 };
 
 enum status store_open(const struct store_options *options, struct store **out,

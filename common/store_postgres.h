@@ -19,6 +19,7 @@
 #define PG_NUMBER_SIZE 24
 #define PG_QUEUE_MAX 256     /* statements of one round trip */
 #define PG_ANSWER_MS 5000    /* how long an answer may take on the way of a request */
+#define PG_SUM_MS 4000       /* the limit of a statement on the way of a request */
 #define PG_LISTING_MS 600000 /* the same for listings, reports, verify and the schema */
 #define PG_LISTING_MS_TEXT "600000"
 
@@ -28,6 +29,7 @@ enum pg_statement {
     PG_LIMITS,
     PG_LIMITS_ALONE,
     PG_LISTING,
+    PG_LISTING_LIMIT,
     PG_COMMIT,
     PG_ROLLBACK,
     PG_SAVEPOINT,
@@ -131,7 +133,9 @@ struct postgres_store {
     PGconn *conn; /* NULL: not connected */
     char *url;    /* without our own parameters */
     char place[256];
-    bool prepare; /* named prepared statements */
+    bool prepare;   /* named prepared statements */
+    int listing_ms; /* how long a listing or report may take */
+    int sum_ms;     /* and the sum of a journal, under the locks of a request */
     int64_t retry_at_ms, backoff_ms;
     char why[384]; /* the last attempt to connect failed */
 
@@ -197,6 +201,11 @@ enum status pg_exchange(struct postgres_store *s, int timeout_ms, struct error *
 enum status pg_run_long(struct postgres_store *s, enum pg_statement begin, const char *sql,
                         const char *doing, const struct pg_params *params, PGresult **out,
                         struct error *err) MUST_CHECK;
+/* A reading transaction of its own for a listing or report, whose text is made each time, within
+ * the store's listing_ms (then STATUS_BUSY): one round trip. */
+enum status pg_run_listing(struct postgres_store *s, const char *sql, const char *doing,
+                           const struct pg_params *params, PGresult **out,
+                           struct error *err) MUST_CHECK;
 /* One statement, one round trip. */
 enum status pg_run(struct postgres_store *s, enum pg_statement which,
                    const struct pg_params *params, PGresult **out, struct error *err) MUST_CHECK;
@@ -251,8 +260,8 @@ bool pg_read_charge(const PGresult *result, int row, struct charge_row *out) MUS
     "AND m.roles & 1 <> 0), c.model, c.route, c.tags, c.token, c.note, c.metadata, "            \
     "CASE WHEN c.refund_of <> 0 THEN "                                                          \
     "(SELECT r.nonce FROM spendgate.charge r WHERE r.id = c.refund_of) END, c.usage, c.price_id"
-#define PG_CHARGE_FROM \
-    "FROM spendgate.charge c LEFT JOIN spendgate.hold h ON h.id = c.hold_id AND c.hold_id <> 0 "
+#define PG_CHARGE_HOLD "LEFT JOIN spendgate.hold h ON h.id = c.hold_id AND c.hold_id <> 0 "
+#define PG_CHARGE_FROM "FROM spendgate.charge c " PG_CHARGE_HOLD
 #define PG_ACCOUNT_COLUMNS                                                                   \
     "a.id, a.name, a.plan, a.parent_id, a.frozen, a.revoked, a.expires_us, a.verify_after, " \
     "a.live_holds, a.first_seen_us"

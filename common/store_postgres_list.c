@@ -9,7 +9,8 @@
 
 #include "common/banned.h"
 
-#define SQL_SIZE 3072
+#define SQL_SIZE 4096
+#define CHAINS_MAX 1000 /* looked at one by one for a page of charges */
 
 /* Run one statement of a listing; its text depends on the filter. */
 static enum status
@@ -19,7 +20,7 @@ list(struct postgres_store *s, const struct buf *sql, const char *doing, const s
     *out = NULL;
     if (buf_failed(sql))
         return error_set(err, STATUS_INTERNAL, "store %s: a query is too long", s->place);
-    return pg_run_long(s, PG_BEGIN_READ, buf_text(sql), doing, p, out, err);
+    return pg_run_listing(s, buf_text(sql), doing, p, out, err);
 }
 
 enum status
@@ -57,13 +58,138 @@ add_account_filter(struct buf *sql, struct pg_params *p, const char *chain_colum
     buf_add(sql, ")");
 }
 
+/* Where the newest charges of a page are looked for. */
+enum way {
+    WAY_ALL,   /* every charge counts on it */
+    WAY_NONE,  /* none does */
+    WAY_CHAIN, /* chain by chain, in the order of their newest charges */
+    WAY_TIME   /* back in time, leaving out what does not count: its chains are too many */
+};
+
+struct charge_page {
+    const struct charge_filter *filter;
+    enum way way;
+    char *chains; /* WAY_CHAIN: "{1,2,…}", ours */
+};
+
+/* Which chains count on the filter's account and key. The account `all` is in each. */
 static void
-add_text_filter(struct buf *sql, struct pg_params *p, const char *column, const char *value)
+add_chain_filters(struct buf *sql, struct pg_params *p, const struct charge_filter *filter)
 {
-    if (value == NULL)
-        return;
-    pg_string(p, value);
-    buf_add_format(sql, " AND %s = $%d", column, p->count);
+    buf_add(sql, "SELECT n.id FROM spendgate.chain n WHERE true");
+    if (filter->account != NULL && strcmp(filter->account, "all") != 0)
+        add_account_filter(sql, p, "n.id", "", filter->account, 0);
+    if (filter->key_id != NULL)
+        add_account_filter(sql, p, "n.id", "'key:' || ", filter->key_id, CHAIN_KEY);
+}
+
+static enum status
+choose_way(struct postgres_store *s, struct charge_page *page, struct error *err)
+{
+    const struct charge_filter *filter = page->filter;
+    struct pg_params p = { 0 };
+    char text[SQL_SIZE];
+    struct buf sql, list_text;
+    PGresult *result;
+    size_t size;
+    enum status status;
+
+    page->way = WAY_ALL;
+    if (filter->key_id == NULL && (filter->account == NULL || strcmp(filter->account, "all") == 0))
+        return STATUS_OK;
+    buf_init(&sql, text, sizeof(text));
+    add_chain_filters(&sql, &p, filter);
+    buf_add_format(&sql, " LIMIT %d", CHAINS_MAX + 1);
+    status = list(s, &sql, "list charges", &p, &result, err);
+    if (status != STATUS_OK)
+        return status;
+    size = (size_t)PQntuples(result);
+    page->way = size == 0 ? WAY_NONE : size > CHAINS_MAX ? WAY_TIME : WAY_CHAIN;
+    if (page->way == WAY_CHAIN) {
+        size = size * PG_NUMBER_SIZE + sizeof("{}");
+        page->chains = malloc(size);
+        if (page->chains == NULL)
+            status = error_set(err, STATUS_NO_MEMORY, "store %s: out of memory", s->place);
+    }
+    if (page->chains != NULL) {
+        buf_init(&list_text, page->chains, size);
+        for (int row = 0; row < PQntuples(result); row++)
+            buf_add_format(&list_text, "%c%s", row == 0 ? '{' : ',', PQgetvalue(result, row, 0));
+        buf_add_char(&list_text, '}');
+    }
+    PQclear(result);
+    return status;
+}
+
+/* The conditions of a page on the charge y; $1 to $4 are the parameters of postgres_charges(), the
+ * route's and the model's come next. */
+static void
+add_page_conditions(struct buf *sql, const struct charge_filter *filter)
+{
+    int number = 4;
+
+    buf_add(sql, "y.id < $1 AND y.created_us >= $2 AND y.created_us < $3");
+    if (filter->route != NULL)
+        buf_add_format(sql, " AND y.route = $%d", ++number);
+    if (filter->model != NULL)
+        buf_add_format(sql, " AND y.model = $%d", ++number);
+}
+
+/* At most 1 + limit chains can have a charge on the page: those whose newest ones are the newest.
+ */
+static void
+add_page_by_chain(struct buf *sql, struct pg_params *p, const struct charge_page *page)
+{
+    pg_string(p, page->chains);
+    buf_add_format(sql,
+                   "SELECT x.* FROM (SELECT n.chain_id FROM unnest($%d::bigint[]) AS n (chain_id) "
+                   "CROSS JOIN LATERAL (SELECT y.id FROM spendgate.charge y WHERE "
+                   "y.chain_id = n.chain_id AND ",
+                   p->count);
+    add_page_conditions(sql, page->filter);
+    buf_add(sql, " ORDER BY y.id DESC LIMIT 1) t ORDER BY t.id DESC LIMIT $4) n "
+                 "CROSS JOIN LATERAL (SELECT y.* FROM spendgate.charge y WHERE "
+                 "y.chain_id = n.chain_id AND ");
+    add_page_conditions(sql, page->filter);
+    buf_add(sql, " ORDER BY y.id DESC LIMIT $4) x ORDER BY x.id DESC LIMIT $4");
+}
+
+/* IS TRUE: else the planner would begin with the chains. */
+static void
+add_page_by_time(struct buf *sql, const struct charge_page *page)
+{
+    buf_add(sql, "SELECT y.* FROM spendgate.charge y WHERE ");
+    add_page_conditions(sql, page->filter);
+    if (page->way == WAY_TIME)
+        buf_add(sql, " AND (y.chain_id IN (SELECT id FROM counting)) IS TRUE");
+    buf_add(sql, " ORDER BY y.id DESC LIMIT $4");
+}
+
+/* Names and holds are looked up for the rows of the page only. */
+static void
+add_page(struct buf *sql, struct pg_params *p, const struct charge_page *page)
+{
+    const struct charge_filter *filter = page->filter;
+
+    pg_int(p, filter->before_id);
+    pg_int(p, filter->from_us);
+    pg_int(p, filter->to_us);
+    pg_int(p, (int64_t)filter->limit);
+    if (filter->route != NULL)
+        pg_string(p, filter->route);
+    if (filter->model != NULL)
+        pg_string(p, filter->model);
+    if (page->way == WAY_TIME) {
+        buf_add(sql, "WITH counting AS MATERIALIZED (");
+        add_chain_filters(sql, p, filter);
+        buf_add(sql, ") ");
+    }
+    buf_add(sql, "SELECT " PG_CHARGE_COLUMNS " FROM (");
+    if (page->way == WAY_CHAIN)
+        add_page_by_chain(sql, p, page);
+    else
+        add_page_by_time(sql, page);
+    buf_add(sql, ") c " PG_CHARGE_HOLD "ORDER BY c.id DESC");
 }
 
 enum status
@@ -72,28 +198,19 @@ postgres_charges(struct store_backend *backend, const struct charge_filter *filt
                  struct error *err)
 {
     struct postgres_store *s = postgres_of(backend);
+    struct charge_page page = { .filter = filter };
     struct pg_params p = { 0 };
     char text[SQL_SIZE];
     struct charge_row charge;
     struct buf sql;
-    PGresult *result;
-    enum status status;
+    PGresult *result = NULL;
+    enum status status = choose_way(s, &page, err);
 
-    buf_init(&sql, text, sizeof(text));
-    pg_int(&p, filter->before_id);
-    pg_int(&p, filter->from_us);
-    pg_int(&p, filter->to_us);
-    pg_int(&p, (int64_t)filter->limit);
-    buf_add(&sql, "SELECT " PG_CHARGE_COLUMNS " " PG_CHARGE_FROM
-                  "WHERE c.id < $1 AND c.created_us >= $2 AND c.created_us < $3");
-    if (filter->account != NULL)
-        add_account_filter(&sql, &p, "c.chain_id", "", filter->account, 0);
-    if (filter->key_id != NULL)
-        add_account_filter(&sql, &p, "c.chain_id", "'key:' || ", filter->key_id, CHAIN_KEY);
-    add_text_filter(&sql, &p, "c.route", filter->route);
-    add_text_filter(&sql, &p, "c.model", filter->model);
-    buf_add(&sql, " ORDER BY c.id DESC LIMIT $4");
-    status = list(s, &sql, "list charges", &p, &result, err);
+    if (status == STATUS_OK && page.way != WAY_NONE) {
+        buf_init(&sql, text, sizeof(text));
+        add_page(&sql, &p, &page);
+        status = list(s, &sql, "list charges", &p, &result, err);
+    }
     for (int row = 0; status == STATUS_OK && row < PQntuples(result); row++) {
         if (!pg_read_charge(result, row, &charge))
             status = pg_too_long(s, err);
@@ -101,34 +218,33 @@ postgres_charges(struct store_backend *backend, const struct charge_filter *filt
             break;
     }
     PQclear(result);
+    free(page.chains);
     return status;
 }
+
+/* Summed by what is stored first: a name is then looked up once per group. */
+static const struct {
+    const char *column; /* of the charge c */
+    const char *name;   /* of the group g, whose column is k */
+    const char *joins;
+} groups[] = {
+    [REPORT_ACCOUNT] = { "c.chain_id", "a.name",
+                         "LEFT JOIN spendgate.chain n ON n.id = g.k "
+                         "LEFT JOIN spendgate.account a ON a.id = n.payer_id" },
+    [REPORT_KEY] = { "c.chain_id", "coalesce(substr(a.name, 5), '')",
+                     "LEFT JOIN spendgate.chain_account m ON m.chain_id = g.k AND m.position = 0 "
+                     "AND m.roles & 1 <> 0 LEFT JOIN spendgate.account a ON a.id = m.account_id" },
+    [REPORT_ROUTE] = { "c.route", "coalesce(g.k, '')", "" },
+    [REPORT_MODEL] = { "c.model", "coalesce(g.k, '')", "" },
+    [REPORT_DAY] = { "c.created_us / 86400000000",
+                     "to_char(date '1970-01-01' + g.k::integer, 'YYYY-MM-DD')", "" },
+};
 
 enum status
 postgres_report(struct store_backend *backend, enum report_by by, int64_t from_us, int64_t to_us,
                 bool (*visit)(void *context, const struct report_row *row), void *context,
                 struct error *err)
 {
-    static const char *const names[] = {
-        [REPORT_ACCOUNT] = "(SELECT a.name FROM spendgate.chain n JOIN spendgate.account a "
-                           "ON a.id = n.payer_id WHERE n.id = c.chain_id)",
-        [REPORT_KEY] =
-            "coalesce((SELECT substr(a.name, 5) FROM spendgate.chain_account m "
-            "JOIN spendgate.account a ON a.id = m.account_id "
-            "WHERE m.chain_id = c.chain_id AND m.position = 0 AND m.roles & 1 <> 0), '')",
-        [REPORT_ROUTE] = "coalesce(c.route, '')",
-        [REPORT_MODEL] = "coalesce(c.model, '')",
-        [REPORT_DAY] = "c.day",
-    };
-    /* Summed by what is stored first: a name is then looked up once per group. */
-    static const char *const columns[] = {
-        [REPORT_ACCOUNT] = "chain_id",
-        [REPORT_KEY] = "chain_id",
-        [REPORT_ROUTE] = "route",
-        [REPORT_MODEL] = "model",
-        [REPORT_DAY] = ("to_char(to_timestamp(created_us / 1000000) AT TIME ZONE 'UTC', "
-                        "'YYYY-MM-DD') AS day"),
-    };
     struct postgres_store *s = postgres_of(backend);
     struct pg_params p = { 0 };
     char text[SQL_SIZE];
@@ -139,13 +255,14 @@ postgres_report(struct store_backend *backend, enum report_by by, int64_t from_u
 
     buf_init(&sql, text, sizeof(text));
     buf_add_format(&sql,
-                   "SELECT name, sum(spent)::bigint, sum(charges)::bigint FROM "
-                   "(SELECT %s AS name, c.spent, c.charges FROM (SELECT %s, "
-                   "sum(CASE kind WHEN 1 THEN -amount_nanos ELSE amount_nanos END) AS spent, "
-                   "count(*) FILTER (WHERE kind = 0) AS charges FROM spendgate.charge "
-                   "WHERE created_us >= $1 AND created_us < $2 GROUP BY 1) c) g "
-                   "GROUP BY name ORDER BY %s name COLLATE \"C\"",
-                   names[by], columns[by], by == REPORT_DAY ? "" : "sum(spent) DESC,");
+                   "SELECT x.name, sum(x.spent)::bigint, sum(x.charges)::bigint FROM (SELECT %s "
+                   "AS name, g.spent, g.charges FROM (SELECT %s AS k, sum(CASE c.kind WHEN 1 THEN "
+                   "-c.amount_nanos ELSE c.amount_nanos END) AS spent, count(*) FILTER (WHERE "
+                   "c.kind = 0) AS charges FROM spendgate.charge c WHERE c.created_us >= $1 "
+                   "AND c.created_us < $2 GROUP BY 1) g %s) x GROUP BY 1 "
+                   "ORDER BY %s x.name COLLATE \"C\"",
+                   groups[by].name, groups[by].column, groups[by].joins,
+                   by == REPORT_DAY ? "" : "2 DESC,");
     pg_int(&p, from_us);
     pg_int(&p, to_us);
     status = list(s, &sql, "report", &p, &result, err);

@@ -597,19 +597,29 @@ postgres_journal_sum(struct store_backend *backend, int64_t account_id, int64_t 
                      struct error *err)
 {
     struct postgres_store *s = postgres_of(backend);
-    struct pg_params p = { 0 };
+    const struct pg_text *text = &pg_texts[PG_SPENT];
+    struct pg_params p = { 0 }, limit = { 0 };
     PGresult *spent = NULL, *held = NULL;
     enum status status = keep_past(s, pg_ensure_begun(s, err), err);
 
     pg_int(&p, account_id);
     pg_int(&p, start_us);
     pg_int(&p, end_us);
+    pg_int(&limit, s->sum_ms);
     if (status == STATUS_OK)
-        status = pg_queue(s, PG_SPENT, &p, &spent, err);
+        status = pg_queue(s, PG_LISTING_LIMIT, &limit, NULL, err);
+    if (status == STATUS_OK) /* planned for these times: see PG_SPENT */
+        status = pg_queue_text(s, text->sql, text->doing, &p, &spent, err);
     if (status == STATUS_OK)
         status = pg_queue(s, PG_HELD, &p, &held, err);
     if (status == STATUS_OK)
-        status = pg_exchange(s, PG_ANSWER_MS, err);
+        status = pg_exchange(s, s->sum_ms + PG_ANSWER_MS - PG_SUM_MS, err);
+    if (status == STATUS_BUSY && s->sum_ms == PG_SUM_MS && strstr(err->message, "57014") != NULL)
+        status = error_set(err, STATUS_BUSY,
+                           "store %s: the journal is too long for a new budget of this account to "
+                           "be summed within a request; set one of that period with `spendgate "
+                           "budget set', which takes its time",
+                           s->place);
     if (status == STATUS_OK) {
         *spent_nanos = pg_get_int(spent, 0, 0);
         *held_nanos = pg_get_int(held, 0, 0);

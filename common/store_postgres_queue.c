@@ -454,6 +454,24 @@ pg_run_long(struct postgres_store *s, enum pg_statement begin, const char *sql, 
 }
 
 enum status
+pg_run_listing(struct postgres_store *s, const char *sql, const char *doing,
+               const struct pg_params *p, PGresult **out, struct error *err)
+{
+    struct pg_params limit = { 0 };
+    enum status status = pg_queue(s, PG_BEGIN_READ, NULL, NULL, err);
+
+    *out = NULL;
+    pg_int(&limit, s->listing_ms);
+    if (status == STATUS_OK)
+        status = pg_queue(s, PG_LISTING_LIMIT, &limit, NULL, err);
+    if (status == STATUS_OK)
+        status = pg_queue_text(s, sql, doing, p, out, err);
+    if (status == STATUS_OK)
+        status = pg_queue(s, PG_COMMIT, NULL, NULL, err);
+    return status == STATUS_OK ? pg_exchange(s, s->listing_ms + PG_ANSWER_MS, err) : status;
+}
+
+enum status
 pg_stream(struct postgres_store *s, const char *sql, const char *doing,
           bool (*visit)(void *context, const PGresult *row), void *context, struct error *err)
 {

@@ -351,6 +351,8 @@ prepare_store(const struct store_options *options, struct postgres_store **out, 
     if (s == NULL)
         return error_set(err, STATUS_NO_MEMORY, "store: out of memory");
     s->base.ops = &store_postgres_ops;
+    s->listing_ms = options->listing_ms != 0 ? options->listing_ms : PG_LISTING_MS;
+    s->sum_ms = options->listing_ms != 0 ? PG_SUM_MS : PG_LISTING_MS;
     status = read_url(s, options->url, err);
     if (status == STATUS_OK)
         status = read_place(s, err);

@@ -52,6 +52,11 @@
 #define EXPIRED(which)                                                                           \
     "SELECT h.id, h.nonce FROM spendgate.hold h WHERE h.state = 0 AND h.expires_us <= $1 " which \
     "ORDER BY h.expires_us LIMIT 1"
+/* A journal is summed chain by chain, or in one pass over the time, which few have to look for
+ * their chains in (all count on `all`): the planner knows neither how many there are nor how much
+ * is in them. Only one half is carried out. */
+#define MEMBER_OF "SELECT m.chain_id FROM spendgate.chain_account m WHERE m.account_id = $1"
+#define OF_MANY_CHAINS "(SELECT count(*) > 100 FROM (" MEMBER_OF " LIMIT 101) o)"
 #define HOLD_BY_ID \
     "SELECT " PG_HOLD_COLUMNS " FROM spendgate.hold h WHERE h.id = $1 AND h.nonce = $2"
 
@@ -65,6 +70,10 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                      /* many partitions take it seconds to compile, for what reads pages anyway */
                      "set_config('jit', 'off', true)",
                      "begin", false },
+    /* Nothing that is planned anew each time gains by being compiled as well. */
+    [PG_LISTING_LIMIT] = { "SELECT set_config('statement_timeout', $1, true), "
+                           "set_config('jit', 'off', true)",
+                           "begin", false },
     [PG_COMMIT] = { "COMMIT", "commit", false },
     [PG_ROLLBACK] = { "ROLLBACK", "roll back", false },
     [PG_SAVEPOINT] = { "SAVEPOINT element", "begin", false },
@@ -170,9 +179,14 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                   "look at the past", false },
     [PG_SPENT] = { "SELECT coalesce(sum(CASE WHEN c.kind = 1 THEN -c.amount_nanos "
                    "ELSE c.amount_nanos END) FILTER (WHERE c.at_us < $3), 0)::bigint, "
-                   "coalesce(min(c.at_us) FILTER (WHERE c.at_us >= $3), 0) "
-                   "FROM spendgate.chain_account m JOIN spendgate.charge c "
-                   "ON c.chain_id = m.chain_id WHERE m.account_id = $1 AND c.at_us >= $2",
+                   "coalesce(min(c.at_us) FILTER (WHERE c.at_us >= $3), 0) FROM ("
+                   "SELECT y.kind, y.amount_nanos, y.at_us FROM (" MEMBER_OF " LIMIT 101) n "
+                   "CROSS JOIN LATERAL (SELECT y.kind, y.amount_nanos, y.at_us FROM "
+                   "spendgate.charge y WHERE "
+                   "y.chain_id = n.chain_id AND y.at_us >= $2 OFFSET 0) y WHERE NOT " OF_MANY_CHAINS
+                   " UNION ALL SELECT y.kind, y.amount_nanos, y.at_us FROM spendgate.charge y "
+                   "WHERE y.at_us >= $2 AND ((SELECT a.name = 'all' FROM spendgate.account a "
+                   "WHERE a.id = $1) OR y.chain_id IN (" MEMBER_OF ")) AND " OF_MANY_CHAINS ") c",
                    "sum the journal", false },
     [PG_HELD] = { "SELECT coalesce(sum(h.amount_nanos) FILTER (WHERE h.placed_us < $3), "
                   "0)::bigint, "

@@ -269,6 +269,7 @@ open_any(const struct store_options *options, struct sqlite_store **out, struct 
     if (s == NULL)
         return error_set(err, STATUS_NO_MEMORY, "store: out of memory");
     s->base.ops = &store_sqlite_ops;
+    s->listing_ms = options->listing_ms;
     s->lock_fd = s->checkpoint_fd = -1;
     status = open_files(s, options, err);
     if (status == STATUS_OK)

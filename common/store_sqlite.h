@@ -122,7 +122,9 @@ struct sqlite_store {
     bool batch;          /* an outer transaction is open; begin and commit are savepoints in it */
     bool batch_unsynced; /* something in it must be durable */
     bool batch_lost;     /* SQLite gave the outer transaction up by itself */
-    int wal_frames;      /* after this process's last commit */
+    int listing_ms;      /* how long a listing or report may take; 0: as long as it needs */
+    int64_t listing_end_us; /* of the one that runs, CLOCK_MONOTONIC */
+    int wal_frames;         /* after this process's last commit */
     int admissions_written; /* since this process last removed those that are over */
     int64_t now_us;         /* of the last load */
     sqlite3_stmt *statements[SQL_COUNT];

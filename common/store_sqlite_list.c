@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/buf.h"
+#include "common/clock.h"
 
 #include "common/banned.h"
 
@@ -35,7 +37,27 @@ sqlite_account_names(struct store_backend *backend, const char *after, size_t li
     return status;
 }
 
-/* A statement of a listing: its text depends on the filter, so it is prepared each time. */
+#define LISTING_LOOK 10000 /* SQLite's own steps between two looks at the clock: some 0.2 ms */
+
+static int64_t
+monotonic_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * US_PER_SECOND + now.tv_nsec / 1000;
+}
+
+static int
+time_is_over(void *context)
+{
+    const struct sqlite_store *s = context;
+
+    return monotonic_us() > s->listing_end_us;
+}
+
+/* A statement of a listing: its text depends on the filter, so it is prepared each time. From here
+ * on it has the store's listing_ms, until finish(). */
 static enum status
 prepare_once(struct sqlite_store *s, const struct buf *sql, sqlite3_stmt **out, struct error *err)
 {
@@ -45,7 +67,18 @@ prepare_once(struct sqlite_store *s, const struct buf *sql, sqlite3_stmt **out, 
     if (buf_failed(sql))
         return error_set(err, STATUS_INTERNAL, "store %s: a query is too long", s->path);
     rc = sqlite3_prepare_v2(s->db, sql->data, -1, out, NULL);
+    if (rc == SQLITE_OK && s->listing_ms != 0) {
+        s->listing_end_us = monotonic_us() + (int64_t)s->listing_ms * 1000;
+        sqlite3_progress_handler(s->db, LISTING_LOOK, time_is_over, s);
+    }
     return rc == SQLITE_OK ? STATUS_OK : sqlite_failed(s, rc, "prepare a listing", err);
+}
+
+static void
+finish(struct sqlite_store *s, sqlite3_stmt *stmt)
+{
+    sqlite3_finalize(stmt);
+    sqlite3_progress_handler(s->db, 0, NULL, NULL);
 }
 
 /* Charges that count on the account named in the bound parameter `number`. */
@@ -115,7 +148,7 @@ sqlite_charges(struct store_backend *backend, const struct charge_filter *filter
         sqlite3_bind_int64(stmt, 8, (int64_t)filter->limit);
         status = visit_charges(s, stmt, visit, context, err);
     }
-    sqlite3_finalize(stmt);
+    finish(s, stmt);
     return status;
 }
 
@@ -165,7 +198,7 @@ sqlite_report(struct store_backend *backend, enum report_by by, int64_t from_us,
         if (!visit(context, &row))
             break;
     }
-    sqlite3_finalize(stmt);
+    finish(s, stmt);
     return status;
 }
 
@@ -209,7 +242,7 @@ sqlite_holds(struct store_backend *backend, const char *account, enum hold_state
         if (!visit(context, &hold, payer))
             break;
     }
-    sqlite3_finalize(stmt);
+    finish(s, stmt);
     return status;
 }
 

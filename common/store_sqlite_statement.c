@@ -194,6 +194,8 @@ sqlite_failed(const struct sqlite_store *s, int rc, const char *doing, struct er
         return error_set(err, STATUS_BUSY,
                          "store %s: %s: another program keeps the database locked; try again",
                          s->path, doing);
+    case SQLITE_INTERRUPT: /* by ourselves: store_options.listing_ms */
+        return error_set(err, STATUS_BUSY, "store %s: %s: it took too long", s->path, doing);
     case SQLITE_NOMEM:
         return error_set(err, STATUS_NO_MEMORY, "store %s: %s: out of memory", s->path, doing);
     case SQLITE_CORRUPT:

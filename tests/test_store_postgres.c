@@ -647,6 +647,160 @@ test_a_text_that_is_not_utf8_is_refused_and_records_nothing(void)
     teardown(f);
 }
 
+/* ---- listings ------------------------------------------------------------------------------- */
+
+static bool
+note_nanos(void *context, const struct charge *charge)
+{
+    buf_add_format(context, " %lld", (long long)charge->amount_nanos);
+    return true;
+}
+
+static void
+check_charges(struct fixture *f, const char *name, struct charge_filter filter, const char *want)
+{
+    char storage[256];
+    struct buf text;
+
+    buf_init(&text, storage, sizeof(storage));
+    filter.to_us = filter.to_us == 0 ? INT64_MAX : filter.to_us;
+    filter.before_id = INT64_MAX;
+    filter.limit = filter.limit == 0 ? 100 : filter.limit;
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &filter, note_nanos, &text, &f->err), &f->err);
+    CHECK_STRING(name, want, buf_text(&text));
+}
+
+static void
+check_pages(struct fixture *f)
+{
+    check_charges(f, "account", (struct charge_filter){ .account = "group:a" }, " 6 4 3 1");
+    check_charges(f, "limit", (struct charge_filter){ .account = "group:a", .limit = 2 }, " 6 4");
+    check_charges(f, "model", (struct charge_filter){ .account = "group:a", .model = "m" }, " 4 1");
+    check_charges(f, "route", (struct charge_filter){ .account = "group:a", .route = "/r" }, " 4");
+    check_charges(f, "key", (struct charge_filter){ .account = "group:a", .key_id = "ak_3" },
+                  " 6 3");
+    check_charges(f, "from", (struct charge_filter){ .account = "group:a", .from_us = NOON + 3 },
+                  " 6 4");
+    check_charges(f, "to", (struct charge_filter){ .account = "group:a", .to_us = NOON + 3 },
+                  " 3 1");
+    check_charges(f, "another", (struct charge_filter){ .account = "user_2" }, " 5 2");
+    check_charges(f, "all", (struct charge_filter){ .account = "all" }, " 6 5 4 3 2 1");
+    check_charges(f, "key alone", (struct charge_filter){ .key_id = "ak_3" }, " 6 3");
+    check_charges(f, "nobody's", (struct charge_filter){ .key_id = "ak_9" }, "");
+}
+
+static void
+test_charges_are_listed_alike_chain_by_chain_and_back_in_time(void)
+{
+    static const char *const keys[] = { "ak_1", "ak_2", "ak_3", "ak_1", "ak_2", "ak_3" };
+    struct fixture *f = setup();
+    const struct actor actor = { .who = "root" };
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK,
+                 store_account_change(f->store, "user_1", ACCOUNT_PARENT, 0, "group:a", &actor,
+                                      NOON, &f->result, &f->err),
+                 &f->err);
+    CHECK_STATUS(STATUS_OK,
+                 store_account_change(f->store, "user_2", ACCOUNT_MAKE, 0, "pro", &actor, NOON,
+                                      &f->result, &f->err),
+                 &f->err);
+    for (int i = 0; i < 6; i++) {
+        struct spend post = { .subject = i % 3 == 1 ? "user_2" : "user_1",
+                              .key_id = keys[i],
+                              .cost_nanos = i + 1,
+                              .model = i % 3 == 0 ? "m" : "other",
+                              .route = i >= 3 ? "/r" : NULL };
+
+        if (i == 5)
+            post.route = NULL;
+        buf_clear(&f->reply);
+        CHECK_STATUS(
+            STATUS_OK,
+            store_spend(f->store, &post, NULL, NULL, NOON + i, &f->result, &f->reply, &f->err),
+            &f->err);
+    }
+    check_pages(f);
+    /* So many chains that nobody looks at them one by one. */
+    cluster_sql(&cluster, f->database,
+                "WITH n AS (INSERT INTO spendgate.chain (spec, payer_id) SELECT 'x' || i, a.id "
+                "FROM generate_series(1, 1001) i, spendgate.account a WHERE a.name = 'group:a' "
+                "RETURNING id) INSERT INTO spendgate.chain_account "
+                "SELECT n.id, 0, a.id, 8 FROM n, spendgate.account a WHERE a.name = 'group:a'",
+                NULL, 0);
+    check_pages(f);
+    teardown(f);
+}
+
+static void
+test_a_listing_that_takes_too_long_is_given_up(void)
+{
+    struct fixture *f = prepare("");
+    struct charge_filter every = { .to_us = INT64_MAX, .before_id = INT64_MAX, .limit = 1 };
+    PGconn *other = PQconnectdb(f->url);
+    char storage[64];
+    struct buf text;
+
+    buf_init(&text, storage, sizeof(storage));
+    f->options.listing_ms = 50;
+    open_store(f);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    PQclear(PQexec(other, "BEGIN; LOCK TABLE spendgate.charge IN ACCESS EXCLUSIVE MODE"));
+    CHECK_STATUS(STATUS_BUSY, store_charges(f->store, &every, note_nanos, &text, &f->err), &f->err);
+    check_has(f->err.message, "list charges: canceling statement due to statement timeout (57014)");
+    CHECK_STRING("nothing", "", buf_text(&text));
+    PQfinish(other);
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &every, note_nanos, &text, &f->err), &f->err);
+    CHECK_STRING("afterwards", " 10000000", buf_text(&text));
+    teardown(f);
+}
+
+static enum status
+set_budget(struct fixture *f, enum period_kind period)
+{
+    const struct actor actor = { .who = "root" };
+
+    return store_budget_set(f->store, "user_1", period, USD, NULL, &actor, NOON, &f->result,
+                            &f->err);
+}
+
+/* As if there were millions of charges: a sum that takes 4.5 s a row. */
+static void
+test_a_sum_that_takes_too_long_is_for_an_operator_to_wait_for(void)
+{
+    struct fixture *f = prepare("");
+    char sql[1024];
+
+    f->options.listing_ms = 1000;
+    open_store(f);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, "a", NOON), &f->err);
+    (void)snprintf(sql, sizeof(sql),
+                   "CREATE SCHEMA slow; CREATE FUNCTION slow.step(numeric, bigint) RETURNS numeric "
+                   "LANGUAGE sql AS 'SELECT $1 + $2 FROM pg_sleep(4.5)'; "
+                   "CREATE AGGREGATE slow.sum(bigint) (SFUNC = slow.step, STYPE = numeric, "
+                   "INITCOND = 0); ALTER DATABASE %s SET search_path = slow, pg_catalog",
+                   f->database);
+    cluster_sql(&cluster, f->database, sql, NULL, 0);
+    store_close(f->store);
+    CHECK_STATUS(STATUS_OK, store_open(&f->options, &f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_BUSY, set_budget(f, PERIOD_DAY), &f->err);
+    check_has(f->err.message, "set one of that period with `spendgate budget set'");
+    store_close(f->store);
+    f->options.listing_ms = 0;
+    CHECK_STATUS(STATUS_OK, store_open(&f->options, &f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_OK, set_budget(f, PERIOD_DAY), &f->err);
+    CHECK_INT("it begins with what was spent", CENT,
+              ask(f, "SELECT p.spent_nanos FROM spendgate.budget_period p JOIN spendgate.budget b "
+                     "ON b.id = p.budget_id WHERE b.kind = 2"));
+    (void)snprintf(sql, sizeof(sql), "ALTER DATABASE %s RESET ALL", f->database);
+    cluster_sql(&cluster, f->database, sql, NULL, 0);
+    store_close(f->store);
+    CHECK_STATUS(STATUS_OK, store_open(&f->options, &f->store, &f->err), &f->err);
+    teardown(f);
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 static void
@@ -657,15 +811,15 @@ test_an_unknown_schema_is_refused_with_the_command_to_run(void)
 
     f->options.create = false;
     CHECK_STATUS(STATUS_UNAVAILABLE, store_open(&f->options, &f->store, &f->err), &f->err);
-    check_has(f->err.message, "its schema is 0, this program needs 1; run `spendgate migrate`");
+    check_has(f->err.message, "its schema is 0, this program needs 2; run `spendgate migrate`");
     CHECK_STATUS(STATUS_OK, store_migrate(&f->options, &applied, &f->err), &f->err);
-    CHECK_INT("applied", 1, applied);
+    CHECK_INT("applied", 2, applied);
     CHECK_STATUS(STATUS_OK, store_migrate(&f->options, &applied, &f->err), &f->err);
     CHECK_INT("again", 0, applied);
     open_store(f);
     cluster_sql(&cluster, f->database, "INSERT INTO spendgate.schema_step VALUES (99)", NULL, 0);
     CHECK_STATUS(STATUS_UNAVAILABLE, store_check(f->store, &f->err), &f->err);
-    check_has(f->err.message, "its schema is 99, this program knows 1; install the newer");
+    check_has(f->err.message, "its schema is 99, this program knows 2; install the newer");
     CHECK_STATUS(STATUS_UNAVAILABLE, store_migrate(&f->options, &applied, &f->err), &f->err);
     CHECK_INT("nothing", 0, applied);
     cluster_sql(&cluster, f->database, "DELETE FROM spendgate.schema_step WHERE number = 99", NULL,
@@ -912,7 +1066,7 @@ test_examine_tells_a_server_that_is_not_there_or_of_another_schema(void)
 
     f->options.create = false;
     check_has(examine(f, f->url, &findings), "problem store: ");
-    check_has(findings.text, "its schema is 0, this program needs 1; run `spendgate migrate`");
+    check_has(findings.text, "its schema is 0, this program needs 2; run `spendgate migrate`");
     check_has(examine(f, "postgresql://postgres@/x?host=/nowhere", &findings), "problem store: ");
     check_has(findings.text, "cannot connect");
     check_has(examine(f, "mysql://x", &findings), "begins with no store this program has");
@@ -985,6 +1139,9 @@ main(void)
         CHECK_TEST(test_a_read_that_was_cancelled_leaves_no_session_behind),
         CHECK_TEST(test_i3_a_commit_that_its_standby_does_not_have_is_not_acknowledged),
         CHECK_TEST(test_a_text_that_is_not_utf8_is_refused_and_records_nothing),
+        CHECK_TEST(test_charges_are_listed_alike_chain_by_chain_and_back_in_time),
+        CHECK_TEST(test_a_listing_that_takes_too_long_is_given_up),
+        CHECK_TEST(test_a_sum_that_takes_too_long_is_for_an_operator_to_wait_for),
         CHECK_TEST(test_an_unknown_schema_is_refused_with_the_command_to_run),
         CHECK_TEST(test_no_password_is_told_in_any_message),
         CHECK_TEST(test_several_hosts_find_the_one_that_writes),

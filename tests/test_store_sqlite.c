@@ -1619,6 +1619,43 @@ test_i10_memory_that_runs_out_is_told_as_such(void)
 }
 #endif
 
+static bool
+count_charges(void *context, const struct charge *charge)
+{
+    (void)charge;
+    ++*(int *)context;
+    return true;
+}
+
+static void
+test_a_listing_that_takes_too_long_is_given_up(void)
+{
+    struct fixture *f = setup();
+    struct charge_filter none = {
+        .model = "none", .to_us = INT64_MAX, .before_id = INT64_MAX, .limit = 10
+    };
+    int count = 0;
+
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, "a"), &f->err);
+    query_with(
+        f, "",
+        "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
+        "INSERT INTO charge (nonce, kind, chain_id, amount_nanos, at_us, created_us) "
+        "SELECT i, 0, 1, 1, 0, 0 FROM n");
+    store_close(f->store);
+    f->options.listing_ms = 1;
+    CHECK_STATUS(STATUS_OK, store_open(&f->options, &f->store, &f->err), &f->err);
+    CHECK_STATUS(STATUS_BUSY, store_charges(f->store, &none, count_charges, &count, &f->err),
+                 &f->err);
+    CHECK_TRUE("message", strstr(f->err.message, "list charges: it took too long") != NULL);
+    CHECK_STATUS(STATUS_OK, spend(f, NULL, CENT, "b"), &f->err); /* of others no step is counted */
+    none.model = NULL;
+    CHECK_STATUS(STATUS_OK, store_charges(f->store, &none, count_charges, &count, &f->err),
+                 &f->err);
+    CHECK_INT("a short one", 10, count);
+    teardown(f);
+}
+
 static void
 test_rows_that_no_program_of_ours_wrote_are_corrupt(void)
 {
@@ -1682,6 +1719,7 @@ main(void)
 #if ALLOC_FAIL_AVAILABLE
         CHECK_TEST(test_i10_memory_that_runs_out_is_told_as_such),
 #endif
+        CHECK_TEST(test_a_listing_that_takes_too_long_is_given_up),
         CHECK_TEST(test_rows_that_no_program_of_ours_wrote_are_corrupt),
     };
 

@@ -53,6 +53,21 @@ call_store_failed(struct call *call, const struct error *err, struct refusal *re
 }
 
 void
+call_listing_failed(struct call *call, const struct error *err, struct refusal *refusal)
+{
+    bool slow = err->status == STATUS_BUSY; /* nobody locks what is only read */
+
+    if (slow)
+        refusal_set(refusal, 503, "store_unavailable",
+                    "This took longer than %d s and was given up. Ask for less: a shorter time "
+                    "with from= and to=, or other filters.",
+                    LISTING_MS / 1000);
+    call_store_failed(call, err, refusal);
+    if (slow)
+        refusal->retry_after_s = LISTING_RETRY_S;
+}
+
+void
 call_no_memory(struct refusal *refusal)
 {
     refusal_set(refusal, 503, "store_unavailable", "Out of memory; nothing was recorded.");
@@ -73,6 +88,7 @@ call_open_store(struct call *call, struct store **out, struct error *err)
         .idempotency_ttl_us = settings->idempotency_ttl_us,
         .create = true,
         .lazy = true,
+        .listing_ms = LISTING_MS,
     };
     enum status status = STATUS_OK;
 

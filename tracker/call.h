@@ -29,6 +29,8 @@
 #define CALL_REQUEST_ID_BYTES 12 /* random; twice as many hex digits */
 #define PAGE_LIMIT_DEFAULT 100
 #define PAGE_LIMIT_MAX 1000
+#define LISTING_MS 15000 /* how long a listing or report may keep a worker */
+#define LISTING_RETRY_S 30
 
 /* A worker's context: nothing here outlives one request but the store and the storage. */
 struct tracker {
@@ -74,6 +76,8 @@ enum status call_open_store(struct call *call, struct store **out, struct error 
 /* A store function failed: 503 store_unavailable with Retry-After, and its own words to the log. A
  * store that is not there any more is closed, so that the next request opens it again. */
 void call_store_failed(struct call *call, const struct error *err, struct refusal *refusal);
+/* The same for a listing or report, which may also have taken longer than LISTING_MS. */
+void call_listing_failed(struct call *call, const struct error *err, struct refusal *refusal);
 /* 503 for want of memory. */
 void call_no_memory(struct refusal *refusal);
 /* What an outcome other than DONE and REPLAYED says to the client. */

@@ -102,7 +102,7 @@ list_answer(struct call *call, struct store *store, struct charge_filter *filter
     filter->limit++; /* so that a next page is known */
     answer_add_text(call->answer, "{\"charges\":[");
     if (store_charges(store, filter, show_charge, &page, &err) != STATUS_OK) {
-        call_store_failed(call, &err, refusal);
+        call_listing_failed(call, &err, refusal);
         return;
     }
     answer_add_text(call->answer, "],\"next_cursor\":");
@@ -270,7 +270,7 @@ report_answer(struct call *call, struct store *store, enum report_by by, int64_t
     buf_add(&text, ",\"rows\":[");
     answer_add_buf(call->answer, &text);
     if (store_report(store, by, from_us, to_us, show_row, &page, &err) != STATUS_OK) {
-        call_store_failed(call, &err, refusal);
+        call_listing_failed(call, &err, refusal);
         return;
     }
     buf_clear(&text);

@@ -228,7 +228,7 @@ health_metrics(struct call *call)
     struct buf text;
 
     if (store != NULL && metrics_read(store, &metrics, &err) != STATUS_OK)
-        call_store_failed(call, &err, &refusal);
+        call_listing_failed(call, &err, &refusal);
     if (refused(&refusal)) {
         call_refuse(call, &refusal);
         return;
