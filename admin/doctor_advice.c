@@ -22,15 +22,19 @@ advice_open_lighttpd(const struct gate *gate)
     if (is_guarded_beside(gate))
         return "load mod_fastcgi before mod_proxy (and mod_cgi) in server.modules: the first "
                "module "
-               "that takes the request wins. check-local is right";
+               "that takes the request wins. check-local is right. Or a condition has "
+               "`fastcgi.server =', which takes the authorizer's place: += there";
     if (gate->missing.kind == READING_REFUSED || gate->above.kind == READING_REFUSED)
         return "\"check-local\" => \"disable\" in the authorizer's block of fastcgi.server, and "
                "mod_fastcgi before mod_proxy and mod_cgi in server.modules (conf/lighttpd); and "
                "what "
-               "answers there must be spendgate-authorizer: a program that prints nothing allows";
+               "answers there must be spendgate-authorizer: a program that prints nothing allows. "
+               "Or a condition has `fastcgi.server =', which takes the authorizer's place: += "
+               "there";
     return "fastcgi.server needs a block for this path with \"mode\" => \"authorizer\" and "
            "\"check-local\" => \"disable\", read before any other block that fits, and mod_fastcgi "
-           "has to come before mod_proxy in server.modules (conf/lighttpd)";
+           "has to come before mod_proxy in server.modules (conf/lighttpd). In a condition it is "
+           "fastcgi.server +=, since `=' takes the authorizer's place";
 }
 
 static const char *

@@ -29,7 +29,9 @@ struct module {
 
 struct lighttpd {
     size_t authorizers, modules_read;
-    bool looks_first; /* an authorizer has check-local */
+    bool looks_first;             /* an authorizer has check-local */
+    size_t conditions, preflight; /* how many are open, and which of them is of OPTIONS; 0 none */
+    char texts[2][16];            /* the last two, the newer one first, cut */
     struct module fastcgi, proxy, cgi;
     struct token tokens[TOKENS_MAX];
 };
@@ -204,7 +206,41 @@ judge_blocks(struct config *config, struct lighttpd *state, const struct token *
     }
 }
 
+/* A condition's value takes the place of the whole list. (For a preflight that may be meant:
+ * nothing of FastCGI answers one then, conf/lighttpd.) */
+static void
+judge_replacement(struct config *config, const struct lighttpd *state, int line, size_t authorizers)
+{
+    if (state->conditions == 0 || state->preflight > 0 || state->tokens[0].text[0] == '+' ||
+        state->authorizers != authorizers)
+        return;
+    config->place.line = line;
+    config_tell(config, &config->place, FINDING_WARNING,
+                "`fastcgi.server =' in a condition takes the place of the whole list, the "
+                "authorizer's block too: nothing in the condition is guarded\n"
+                "fastcgi.server += there");
+}
+
 /* ---- the whole ------------------------------------------------------------------------------ */
+
+/* $HTTP["..."] == "..." { ... } */
+static void
+follow_conditions(struct lighttpd *state, const struct token *token)
+{
+    if (token->kind == TOKEN_TEXT) {
+        memcpy(state->texts[1], state->texts[0], sizeof(state->texts[1]));
+        (void)snprintf(state->texts[0], sizeof(state->texts[0]), "%.15s", token->text);
+    } else if (token->text[0] == '{') {
+        state->conditions++;
+        if (state->preflight == 0 && strcmp(state->texts[1], "request-method") == 0 &&
+            strcmp(state->texts[0], "OPTIONS") == 0)
+            state->preflight = state->conditions;
+    } else if (token->text[0] == '}' && state->conditions > 0) {
+        if (state->preflight == state->conditions)
+            state->preflight = 0;
+        state->conditions--;
+    }
+}
 
 static void
 include_beside(struct config *config, const char *pattern)
@@ -227,8 +263,10 @@ read_lighttpd(struct config *config, void *context, const char *text, size_t len
     size_t count;
 
     while (next_token(&reader, &token)) {
-        if (token.kind != TOKEN_WORD)
+        if (token.kind != TOKEN_WORD) {
+            follow_conditions(state, &token);
             continue;
+        }
         if (strcmp(token.text, "include") == 0 && next_token(&reader, &name)) {
             if (name.kind == TOKEN_TEXT)
                 include_beside(config, name.text);
@@ -241,8 +279,12 @@ read_lighttpd(struct config *config, void *context, const char *text, size_t len
                     take_module(config, state, &state->tokens[i]);
             }
         } else if (strcmp(token.text, "fastcgi.server") == 0) {
+            size_t authorizers = state->authorizers;
+
             count = take_block(&reader, state->tokens);
             judge_blocks(config, state, state->tokens, count);
+            if (count > 0)
+                judge_replacement(config, state, token.line, authorizers);
         } else if (strcmp(token.text, "server.force-lowercase-filenames") == 0) {
             config->place.line = token.line;
             config_tell(

@@ -360,6 +360,27 @@ for my $arguments ([], [ '--folder', "$folder/www/api" ]) {
 }
 $gate->stop('lighttpd');
 
+# A condition that says "=" takes the authorizer away, one that says "+=" does not; nor is a preflight's exception told.
+$gate->start_php unless $gate->pid('php');
+for my $case ([ '$HTTP["url"] =~ "^/api/"', '=' ], [ '$HTTP["host"] =~ "127"', '=' ], [ '$HTTP["host"] =~ "127"', '+=' ], [ '$HTTP["request-method"] == "OPTIONS"', '=' ]) {
+    my ($condition, $operator) = @$case;
+    my $replaced = qq(fastcgi.server $operator ( ".php" => (( "socket" => "$folder/run/php.sock" )) ));
+    ($port, $config) = Spendgate::Misconfigured::start_lighttpd(
+        $gate,
+        modules  => [qw(indexfile fastcgi proxy cgi staticfile)],
+        block    => $disable,
+        upstream => $backend,
+        body     => qq($condition {\n    $replaced\n}\n)
+    );
+    my $open = $operator eq '=' && $condition !~ /OPTIONS/;
+    is +Spendgate::E2E::http('GET', $port, '/api/page.txt')->{status}, $open ? 200 : 401, "lighttpd, $condition, fastcgi.server $operator";
+    my $run = doctor("http://127.0.0.1:$port/api/");
+    if ($open) { finds($run, 'problem', qr/is OPEN: .* 200/, qr/`fastcgi\.server =', which takes the authorizer's place: \+= there/, "lighttpd, $condition, =") }
+    else { ok !(grep { $_->{text} =~ /is OPEN/ } @{ $run->{findings} }), "lighttpd, $condition, $operator: not open" }
+    points($config, "lighttpd, $condition, $operator, its file", $open ? [ $replaced, qr/takes the place of the whole list.*fastcgi\.server \+=/ ] : ());
+    $gate->stop('lighttpd');
+}
+
 # An authorizer that ends without a word is an allow to lighttpd.
 $gate->_copy(Spendgate::E2E::build_folder() . '/bench/noop', 'bin/noop', 0755);
 $gate->write_file('etc/nothing', '');
