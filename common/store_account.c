@@ -206,6 +206,8 @@ set_parent(struct store *s, const struct edit *e, struct account *account, const
     enum status status = STATUS_OK;
 
     memset(&parent, 0, sizeof(parent));
+    if (account_kind_of(account->name) == ACCOUNT_ALL && name[0] != '\0')
+        return error_set(err, STATUS_CONFLICT, "`all` is above everybody and has no parent");
     if (name[0] != '\0') {
         status = s->ops->accounts_find(s->backend, &name, 1, &parent, err);
         if (status == STATUS_OK && parent.id == 0)

@@ -74,8 +74,8 @@ chain_append(struct chain_build *build, const struct account *account, int role,
     return STATUS_OK;
 }
 
-/* `account`'s stored parents, nearest first. A circle cannot be stored (account_change refuses it);
- * the bound on parents ends one that was made by hand. */
+/* The stored parents of an account, nearest first. A circle cannot be stored (account_change
+ * refuses it); the bound on parents ends one that was made by hand. */
 static enum status
 chain_append_parents(struct store *s, struct chain_build *build, int64_t parent_id,
                      struct error *err)
@@ -136,6 +136,19 @@ find_named(struct store *s, const char *const *names, bool create, int64_t now_u
     return status;
 }
 
+/* Those of the caller's own accounts: what is spent counts on each of them, so also above it. */
+static enum status
+append_stored_parents(struct store *s, struct chain_build *build, const struct account *found,
+                      struct error *err)
+{
+    static const int own[] = { NAMED_SUBJECT, NAMED_ORGANIZATION, NAMED_KEY };
+    enum status status = STATUS_OK;
+
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && status == STATUS_OK; i++)
+        status = chain_append_parents(s, build, found[own[i]].parent_id, err);
+    return status;
+}
+
 enum status
 chain_collect(struct store *s, const struct chain_names *names, bool create, int64_t now_us,
               struct chain_build *build, struct error *err)
@@ -149,13 +162,14 @@ chain_collect(struct store *s, const struct chain_names *names, bool create, int
     enum status status;
 
     memset(build, 0, sizeof(*build));
+    memset(found, 0, sizeof(found));
     buf_init(&text, key, sizeof(key));
     if (names->key_id[0] != '\0')
         buf_add_format(&text, "key:%s", names->key_id);
     status = find_named(s, wanted, create, now_us, found, err);
     for (size_t i = 0; i < NAMED_COUNT && status == STATUS_OK; i++) {
-        if (i == NAMED_PARENT && names->subject[0] != '\0')
-            status = chain_append_parents(s, build, found[NAMED_SUBJECT].parent_id, err);
+        if (i == NAMED_PARENT)
+            status = append_stored_parents(s, build, found, err);
         if (status != STATUS_OK || wanted[i][0] == '\0')
             continue;
         status = chain_append(build, &found[i], roles[i], err);
@@ -232,14 +246,16 @@ chain_is_current(const struct ledger *ledger, const struct chain_names *names)
 {
     bool expected[LEDGER_ACCOUNTS_MAX] = { false };
     bool claimed = names->parent[0] == '\0';
+    const int own[] = { ledger->key, ledger->subject, ledger->organization };
     const char *key = ledger->key >= 0 ? ledger->accounts[ledger->key].name + strlen("key:") : "";
 
     if (strcmp(key, names->key_id) != 0 || !stands_at(ledger, ledger->subject, names->subject) ||
         !stands_at(ledger, ledger->organization, names->organization))
         return false;
-    if (ledger->subject >= 0 &&
-        !mark_parents(ledger, ledger->accounts[ledger->subject].parent_id, expected))
-        return false;
+    for (size_t i = 0; i < 3; i++) {
+        if (own[i] >= 0 && !mark_parents(ledger, ledger->accounts[own[i]].parent_id, expected))
+            return false;
+    }
     for (size_t i = 0; !claimed && i < ledger->account_count; i++) {
         if (strcmp(ledger->accounts[i].name, names->parent) != 0)
             continue;

@@ -127,8 +127,9 @@ uint64_t chain_hash_names(const struct chain_names *names);
 struct chain_memo *chain_memo_of(struct store *s, uint64_t hash);
 enum status chain_new_account(struct store *s, const char *name, int64_t now_us,
                               struct account *out, struct error *err) MUST_CHECK;
-/* The accounts of a chain in its order: key, subject, organization, the subject's stored parents,
- * the parent from a claim and its parents, all. */
+/* The accounts of a chain in its order: key, subject, organization, their stored parents (the
+ * subject's first, then the organization's, then the key's), the parent from a claim and its
+ * parents, all. */
 enum status chain_collect(struct store *s, const struct chain_names *names, bool create,
                           int64_t now_us, struct chain_build *build, struct error *err) MUST_CHECK;
 /* Find or make the chain of `build`; place->id 0 when an account or the chain is missing. */

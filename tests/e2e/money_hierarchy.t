@@ -129,6 +129,30 @@ is "$refused->{denial}{error} $refused->{denial}{account}", 'budget_exceeded all
 is $status, 200, 'and is unlimited again';
 $gate->cli('account', 'parent', $quin, '--clear');
 
+# What is spent counts on key and organization as well, so also on what is above them.
+my $firm = $gate->subject('firm', 'org');
+my %member = map { $_ => key_of($_, tier => 'large', org_id => $firm) } qw(una vic);
+is said(ask($_)), 200, 'a member' for @member{qw(una vic)};
+for my $below ($firm, "key:$member{una}{id}") {
+    my $group = $below eq $firm ? 'group:firms' : 'group:robots';
+    my @counted = $below eq $firm ? qw(una vic) : 'una';
+    my ($left) = $below eq $firm ? () : 'vic';
+    ($code, undef, $err) = $gate->cli('account', 'parent', $below, $group);
+    is $code, 0, "$group above $below" or diag $err;
+    $gate->tracker('PUT', "/v1/accounts/$group/budgets/month", { limit_usd => '0.1' });
+    is said(ask($member{ $counted[0] })), 200, "$group has room for one";
+    is said(ask($member{$_})), '429 budget_exceeded group month', "$group is full for $_" for @counted;
+    is said(ask($member{$left})), 200, 'and not for another key' if $left;
+    is said(ask($member{$_})), '429 budget_exceeded group month', "$group is full again" for $counted[-1];
+    $gate->cli('account', 'parent', $below, '--clear');
+    is said(ask($member{una})), 200, "$below without it";
+    $gate->tracker('PUT', "/v1/accounts/$firm/budgets/month", { limit_usd => '100' });
+    $gate->tracker('POST', '/v1/accounts/' . $gate->subject($_) . '/credits', { amount_usd => '5' }) for qw(una vic);
+}
+($code, undef, $err) = $gate->cli('account', 'parent', 'all', 'group:west');
+is $code, 1, 'all has no parent';
+like $err, qr/above everybody/, 'because it is above everybody';
+
 my $tess  = $gate->subject('tess');
 my $tesss = key_of('tess', tier => 'team', team => 'group:red');
 is said(ask($tesss)), 200, 'a parent from a claim';
