@@ -23,18 +23,20 @@ advice_open_lighttpd(const struct gate *gate)
         return "load mod_fastcgi before mod_proxy (and mod_cgi) in server.modules: the first "
                "module "
                "that takes the request wins. check-local is right. Or a condition has "
-               "`fastcgi.server =', which takes the authorizer's place: += there";
+               "`fastcgi.server =', which takes the authorizer's place: += there. Or "
+               "url.rewrite-once leads to another path: guard that one";
     if (gate->missing.kind == READING_REFUSED || gate->above.kind == READING_REFUSED)
         return "\"check-local\" => \"disable\" in the authorizer's block of fastcgi.server, and "
                "mod_fastcgi before mod_proxy and mod_cgi in server.modules (conf/lighttpd); and "
                "what "
                "answers there must be spendgate-authorizer: a program that prints nothing allows. "
                "Or a condition has `fastcgi.server =', which takes the authorizer's place: += "
-               "there";
+               "there. Or url.rewrite-once leads to another path: guard that one";
     return "fastcgi.server needs a block for this path with \"mode\" => \"authorizer\" and "
            "\"check-local\" => \"disable\", read before any other block that fits, and mod_fastcgi "
            "has to come before mod_proxy in server.modules (conf/lighttpd). In a condition it is "
-           "fastcgi.server +=, since `=' takes the authorizer's place";
+           "fastcgi.server +=, since `=' takes the authorizer's place. Where url.rewrite-once "
+           "leads to another path, guard that one";
 }
 
 static const char *
@@ -45,13 +47,15 @@ advice_open_apache(const struct gate *gate)
                "later "
                "says `Require all granted' or `Satisfy Any' for this address; take it out, and "
                "give "
-               "the <Location> of the gate `Satisfy All'";
+               "the <Location> of the gate `Satisfy All'. Or a RewriteRule of the server leads to "
+               "another path ([PT]): guard that one";
     return "in the <Location> of this address: mod_authnz_fcgi needs AuthnzFcgiCheckAuthnProvider "
            "and `Require valid-user' (with `Require all granted' it is never called); mod_fcgid "
            "needs FcgidAccessChecker (FcgidAuthorizer and FcgidAuthenticator are never called for "
            "a "
            "bearer token); both need `Satisfy All', because `Satisfy Any' opens them; a gate in "
-           ".htaccess needs `AllowOverride AuthConfig FileInfo', else the file is ignored. "
+           ".htaccess needs `AllowOverride AuthConfig FileInfo', else the file is ignored; where "
+           "a RewriteRule of the server leads to another path ([PT]), guard that one. "
            "--server-config FILE points at the line";
 }
 
@@ -62,11 +66,13 @@ advice_open_nginx(const struct gate *gate)
         return "what is beside it is guarded: a location that fits better says `auth_request off' "
                "or "
                "has none, or a `return' or `rewrite' answers before auth_request (put it into a "
-               "location of its own behind try_files)";
+               "location of its own behind try_files), or a `rewrite' leads to another location "
+               "(guard that one)";
     return "include spendgate-guard.conf (auth_request, `satisfy all') in the location that "
            "answers "
            "this address: a `location ~' beside a guarded one takes its pages (use ^~ and put it "
-           "inside), and a `return' or `rewrite' in it is answered before auth_request. "
+           "inside), a `return' or `rewrite' in it is answered before auth_request, and where a "
+           "`rewrite' leads to another location that one counts. "
            "--server-config "
            "FILE points at the line";
 }

@@ -24,6 +24,8 @@ struct block {
     bool cached, answered; /* by a `return' or a redirection */
     struct config_place cached_place, answered_place;
     char answer[16];
+    char left_to[NAME_BYTES]; /* of a location: a rewrite leads out of it, to there; "" none */
+    struct config_place left_place;
 };
 
 /* A location of a server, once it has been read. */
@@ -104,6 +106,17 @@ judge_answer(struct config *config, const struct block *block, struct block *out
 }
 
 static void
+judge_rewrite(struct config *config, const struct block *location)
+{
+    if (location->guarded && location->left_to[0] != '\0')
+        config_tell(config, &location->left_place, FINDING_WARNING,
+                    "`rewrite' leads from the guarded location %s to %s before anything is "
+                    "checked\nspendgate-guard.conf in the location of that as well, or `break' at "
+                    "the end of the rewrite",
+                    location->name, location->left_to);
+}
+
+static void
 close_block(struct config *config, struct nginx *state)
 {
     const struct block *block;
@@ -118,6 +131,7 @@ close_block(struct config *config, struct nginx *state)
     judge_answer(config, block, outer);
     if (strcmp(block->kind, "location") != 0)
         return;
+    judge_rewrite(config, block);
     if (block->cached && state->cached_count < NAMES_MAX)
         state->cached[state->cached_count++] =
             (struct location){ .block = *block, .server = state->servers };
@@ -147,7 +161,7 @@ take_question(struct config *config, struct nginx *state, struct block *block)
         state->question_count++;
 }
 
-/* "rewrite ... redirect|permanent" is an answer; other rewrites go on to the check. */
+/* "rewrite ... redirect|permanent" is an answer; others change the path before it is checked. */
 static bool
 is_answer(const struct config_words *words)
 {
@@ -155,6 +169,34 @@ is_answer(const struct config_words *words)
         return true;
     return config_is(words, 0, "rewrite") &&
            (config_is(words, 3, "redirect") || config_is(words, 3, "permanent"));
+}
+
+/* The location that a directive in hand is in, also of an `if' in it; NULL outside of one. */
+static struct block *
+location_around(struct nginx *state)
+{
+    for (size_t i = state->depth < BLOCKS_MAX ? state->depth : BLOCKS_MAX; i > 0; i--) {
+        if (strcmp(state->blocks[i - 1].kind, "location") == 0)
+            return &state->blocks[i - 1];
+    }
+    return NULL;
+}
+
+/* A rewrite to another location, which alone is asked whether it is guarded. (spendgate-me.conf has
+ * one for preflights.) */
+static void
+take_rewrite(struct config *config, struct nginx *state)
+{
+    const struct config_words *words = &state->words;
+    struct block *location = location_around(state);
+    const char *to = config_word(words, 2);
+
+    if (!config_is(words, 0, "rewrite") || is_answer(words) || config_is(words, 3, "break") ||
+        location == NULL || location->how[0] == '~' || location->left_to[0] != '\0' ||
+        to[0] != '/' || config_below(to, location->name) || config_below(to, "/.spendgate"))
+        return;
+    location->left_place = config->place;
+    (void)!text_copy(location->left_to, sizeof(location->left_to), to);
 }
 
 /* "=200", or "=" with the answer of the page. */
@@ -175,6 +217,7 @@ take_in_block(struct config *config, struct nginx *state, struct block *block)
 
     if (config_is(words, 0, "auth_request"))
         take_question(config, state, block);
+    take_rewrite(config, state);
     if (is_answer(words) && !block->answered) {
         block->answered = true;
         block->answered_place = config->place;

@@ -136,6 +136,7 @@ my %location = (
     'authnz-deep'         => "CGIPassAuth On\n${authnz}Require valid-user",
     'authnz-mapped'       => "CGIPassAuth On\n${authnz}Require valid-user\nSatisfy All",
     'fcgid-inside'        => "$checker\nFcgidAccessCheckerAuthoritative On\nSatisfy All\nErrorDocument 401 /fcgid-inside/page.txt",
+    'authnz-moved'        => "CGIPassAuth On\n${authnz}Require valid-user\nSatisfy All",
     'authnz-cached'       => "CGIPassAuth On\n${authnz}Require valid-user\nSatisfy All",
 );
 my $apache = join '', map { "<Location \"/$_/\">\n$location{$_}\n</Location>\n" } sort keys %location;
@@ -153,6 +154,8 @@ Alias "/elsewhere/" "$folder/www/authnz-alias/"
 CacheEnable disk "/authnz-cached/"
 CacheRoot "$folder/tmp/cache"
 CacheQuickHandler on
+RewriteEngine On
+RewriteRule ^/authnz-moved/front/(.*) /front/\$1 [PT]
 END
 
 Spendgate::Misconfigured::pages($gate, keys %location, qw(directory ignored front behind authnz-deep/a authnz-deep/a/b));
@@ -163,7 +166,7 @@ $gate->_own($gate->path('tmp/cache'));
 $gate->write_file('www/ignored/.htaccess', $checker);
 $gate->write_file('www/authnz-any/.htaccess', "Satisfy Any\n");
 my $address = Spendgate::Misconfigured::start_tcp_authorizer($gate);
-my ($port, $config) = Spendgate::Misconfigured::start_apache($gate, authorizer => $address, body => $apache, modules => [qw(cache cache_disk)]);
+my ($port, $config) = Spendgate::Misconfigured::start_apache($gate, authorizer => $address, body => $apache, modules => [qw(cache cache_disk rewrite)]);
 
 sub case_of {
     my ($case, @arguments) = @_;
@@ -227,6 +230,7 @@ finds(
     'problem', qr{files are OPEN by another way: /behind/ \(200\)},
     qr/Alias/, 'authnz-mapped'
 );
+finds(doctor("http://127.0.0.1:$port/authnz-moved/front/page.txt"), 'problem', qr/is OPEN: .* 200/, qr/RewriteRule of the server leads to another path/, 'authnz-moved');
 finds(case_of('authnz-cached'), 'problem', qr/a cache answers before the gate \(504/, qr/\ACacheQuickHandler off/, 'authnz-cached');
 {
     my $run = case_of('directory', '--folder', "$folder/www/directory");
@@ -360,6 +364,18 @@ for my $arguments ([], [ '--folder', "$folder/www/api" ]) {
 }
 $gate->stop('lighttpd');
 
+# Rewritten before the guarded prefix is looked at.
+($port) = Spendgate::Misconfigured::start_lighttpd(
+    $gate,
+    modules  => [qw(rewrite indexfile fastcgi proxy cgi staticfile)],
+    block    => $disable,
+    upstream => $backend,
+    body     => qq(url.rewrite-once = ( "^/api/front/(.*)" => "/open/\$1" )\n)
+);
+Spendgate::Misconfigured::pages($gate, 'open');
+finds(doctor("http://127.0.0.1:$port/api/front/page.txt"), 'problem', qr/is OPEN: .* 200/, qr/url\.rewrite-once leads to another path: guard that one/, 'lighttpd, a rewrite out of the prefix');
+$gate->stop('lighttpd');
+
 # A condition that says "=" takes the authorizer away, one that says "+=" does not; nor is a preflight's exception told.
 $gate->start_php unless $gate->pid('php');
 for my $case ([ '$HTTP["url"] =~ "^/api/"', '=' ], [ '$HTTP["host"] =~ "127"', '=' ], [ '$HTTP["host"] =~ "127"', '+=' ], [ '$HTTP["request-method"] == "OPTIONS"', '=' ]) {
@@ -433,6 +449,8 @@ my %nginx = (
       . ' auth_request_set $spendgate_status $upstream_status; auth_request_set $spendgate_doctor $upstream_http_x_spendgate_doctor;'
       . ' auth_request_set $spendgate_denied $upstream_http_x_spendgate_status; auth_request_set $spendgate_challenge $upstream_http_www_authenticate;',
     'down'      => 'auth_request /down_question;',
+    'moved'     => qq(rewrite ^/moved/front/(.*) /none/\$1 last; $guard),
+    'stays'     => qq($guard rewrite ^/stays/front/(.*) /stays/\$1 last; if (\$arg_x) { rewrite ^ /none/x break; }),
     'redirect'  => qq($guard rewrite ^/redirect/old http://127.0.0.1:1/ redirect;),
 );
 delete $nginx{methods};    # nginx takes auth_request in no limit_except
@@ -466,10 +484,13 @@ finds(case_of('verdicts', '--key-file', $key_file), 'problem', qr/OPEN after it 
 finds(case_of('unique'), 'warning', qr/nginx gives no UNIQUE_ID/, qr/fastcgi_param UNIQUE_ID/, 'nginx, no UNIQUE_ID');
 finds(case_of('down'), 'problem', qr/closed, but nginx gets no answer/, qr/start spendgate-authorizer/, 'nginx, down');
 clean(case_of('redirect'), 'nginx, a redirection elsewhere');
+finds(doctor("http://127.0.0.1:$port/moved/front/page.txt"), 'problem', qr/is OPEN: .* 200/, qr/`rewrite' leads to another location \(guard that one\)/, 'nginx, a rewrite out of the location');
+finds(doctor("http://127.0.0.1:$port/stays/front/page.txt"), 'ok', qr/is guarded: 401/, qr//, 'nginx, a rewrite within it');
 points(
     $config, 'nginx, its file',
     [ "location ^~ /return/ { $nginx{return} }",       qr/`return' in the guarded location/ ],
     [ "location ^~ /redirect/ { $nginx{redirect} }",   qr/`rewrite' in the guarded location/ ],
+    [ "location ^~ /moved/ { $nginx{moved} }",         qr/`rewrite' leads from the guarded location \/moved\/ to \/none\/\$1 before/ ],
     [ "location ^~ /preflight/ { $nginx{preflight} }", qr/`return' in the guarded location/ ],
     [ "location ^~ /satisfy/ { $nginx{satisfy} }",     qr/-> satisfy all/ ],
     [ "location ^~ /inner/ { $nginx{inner} }",         qr/`auth_request off' opens/ ],
