@@ -519,7 +519,6 @@ static enum status
 admit_until_done(struct store *s, struct admit *a, struct verdict *out, struct error *err)
 {
     enum attempt attempt;
-    bool found;
     enum status status;
 
     do {
@@ -527,11 +526,8 @@ admit_until_done(struct store *s, struct admit *a, struct verdict *out, struct e
         status = admit_once(s, a, &attempt, out, err);
         if (status == STATUS_OK && attempt == ATTEMPT_WRITE)
             a->mode = STORE_WRITE;
-        if (status == STATUS_OK && attempt == ATTEMPT_EXPIRE) {
-            status = store_make_room(s, !a->room.looked, a->now_us, &found, err);
-            a->room.spent = a->room.looked && !found;
-            a->room.looked = true;
-        }
+        if (status == STATUS_OK && attempt == ATTEMPT_EXPIRE)
+            status = store_make_room(s, &a->room, a->now_us, err);
     } while (status == STATUS_OK && attempt != ATTEMPT_DONE);
     if (status != STATUS_OK)
         memset(out, 0, sizeof(*out));

@@ -137,7 +137,7 @@ struct store_load {
     bool want_expiry, expiry_waits, expiry_in_chain;
     /* In: where to put what else of the hold's chain is to be journalled with it, and how many at
      * most; NULL: not asked. Out: the live holds of that chain, but for `hold`, whose time is over
-     * at now_us, oldest first. */
+     * at now_us, of the EXPIRY_LOOK that come after it in this, oldest first. */
     struct hold *expired;
     size_t expired_count;
 };
@@ -273,10 +273,16 @@ struct store_ops {
     /* The amounts of the last `*count` charges (no refunds) of a route, newest first. */
     enum status (*route_amounts)(struct store_backend *backend, const char *route, int64_t *out,
                                  size_t *count, struct error *err);
-    /* The oldest live hold of that scope whose time is over at `now_us`: id and nonce, id 0 when
-     * there is none. Locks nothing. */
+    /* The oldest live holds of that scope whose time was over at some instant of [from_us, now_us]:
+     * id, nonce and expires_us. `*count`: at most so many, then how many there are. Locks nothing.
+     */
     enum status (*expired)(struct store_backend *backend, const struct expiry_scope *scope,
-                           int64_t now_us, struct hold *out, struct error *err);
+                           int64_t from_us, int64_t now_us, struct hold *out, size_t *count,
+                           struct error *err);
+    /* Lock the accounts of all of their chains, as `load` does those of one. The transaction locks
+     * nothing before them, and after them only what is among them. */
+    enum status (*lock_chains)(struct store_backend *backend, const struct hold *holds,
+                               size_t count, struct error *err);
     /* The charge recorded for a hold that the store did not know. */
     enum status (*unknown_hold)(struct store_backend *backend, const char *hold_text, bool *found,
                                 struct charge_row *out, struct error *err);

@@ -16,8 +16,9 @@ change_init(struct change *c, struct store *s, const struct idempotency *idempot
             const struct reply_writer *writer, int64_t now_us, struct result *out,
             struct buf *reply)
 {
-    const struct room room = { .looked = c->room.looked, .spent = c->room.spent };
+    struct room room = c->room;
 
+    room.again = false;
     *c = (struct change){ idempotency, writer, now_us, out, reply, NULL, room };
     if (idempotency != NULL && idempotency->key == NULL)
         c->idempotency = NULL;
@@ -124,14 +125,9 @@ change_end(struct store *s, const struct change *c, enum status status)
 enum status
 change_make_room(struct store *s, struct change *c, struct error *err)
 {
-    bool found;
-    enum status status;
-
     s->ops->rollback(s->backend);
-    status = store_make_room(s, !c->room.looked, c->now_us, &found, err);
-    c->room.spent = c->room.looked && !found;
-    c->room.looked = c->room.again = true;
-    return status;
+    c->room.again = true;
+    return store_make_room(s, &c->room, c->now_us, err);
 }
 
 bool

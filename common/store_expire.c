@@ -109,10 +109,28 @@ expire_loaded(struct store *s, struct hold *hold, size_t count, int64_t now_us, 
     return status == STATUS_OK ? lines_write(s, ledger, 0, now_us, err) : status;
 }
 
-/* One that was settled or renewed meanwhile is left alone, and the others with it: they have
- * somebody who looks after them. */
+/* What one transaction is about: holds that stand for their chains, and what it has done. */
+struct piece {
+    size_t count, done;
+    struct hold which[EXPIRE_CHAINS];
+    int64_t ids[EXPIRE_PIECE];
+};
+
+static bool
+is_done(const struct piece *piece, int64_t id)
+{
+    for (size_t i = 0; i < piece->done; i++) {
+        if (piece->ids[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* Journal one and what else of its chain waits. One that was settled or renewed meanwhile is left
+ * alone, and the others with it: they have somebody who looks after them. */
 static enum status
-expire_chain_of(struct store *s, const struct hold *which, int64_t now_us, struct error *err)
+expire_chain_of(struct store *s, const struct hold *which, struct piece *piece, int64_t now_us,
+                struct error *err)
 {
     struct store_load *load = &s->load;
     struct hold hold;
@@ -126,32 +144,54 @@ expire_chain_of(struct store *s, const struct hold *which, int64_t now_us, struc
     load->now_us = now_us;
     load->will_charge = s->charge_on_expiry;
     load->expired = s->expired;
-    load->expired_count = EXPIRE_PIECE - 1;
+    load->expired_count = EXPIRE_PIECE - piece->done - 1;
     status = s->ops->load(s->backend, load, err);
-    hold = load->hold;
-    if (status != STATUS_OK || !load->hold_found || hold.state != HOLD_HELD ||
-        hold.expires_us > now_us)
+    if (status != STATUS_OK || !store_hold_is_late(s, now_us))
         return status;
+    hold = load->hold;
+    piece->ids[piece->done++] = hold.id;
+    for (size_t i = 0; i < load->expired_count; i++)
+        piece->ids[piece->done++] = s->expired[i].id;
     return expire_loaded(s, &hold, load->expired_count, now_us, err);
 }
 
-/* One transaction: `first` and its chain, or what stands for the scope when that is NULL. */
+static enum status
+expire_chains(struct store *s, struct piece *piece, int64_t now_us, int64_t *from_us,
+              struct error *err)
+{
+    enum status status = STATUS_OK;
+
+    if (piece->count > 1)
+        status = s->ops->lock_chains(s->backend, piece->which, piece->count, err);
+    for (size_t i = 0; i < piece->count && piece->done < EXPIRE_PIECE && status == STATUS_OK; i++) {
+        *from_us = piece->which[i].expires_us;
+        if (!is_done(piece, piece->which[i].id))
+            status = expire_chain_of(s, &piece->which[i], piece, now_us, err);
+    }
+    return status;
+}
+
+/* One transaction: `first` and its chain, or what there is of the scope from `*from_us` on when
+ * that is NULL. */
 static enum status
 expire_piece(struct store *s, const struct expiry_scope *scope, const struct hold *first,
-             int64_t now_us, bool *found, struct error *err)
+             int64_t now_us, int64_t *from_us, bool *found, struct error *err)
 {
-    struct hold which = { .id = first != NULL ? first->id : 0,
-                          .nonce = first != NULL ? first->nonce : 0 };
-    enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
+    struct piece piece = { .count = first != NULL ? 1 : EXPIRE_CHAINS };
+    enum status status;
 
     *found = false;
+    if (first != NULL)
+        piece.which[0] = *first;
+    status = s->ops->begin(s->backend, STORE_WRITE, err);
     if (status != STATUS_OK)
         return status;
     if (first == NULL)
-        status = s->ops->expired(s->backend, scope, now_us, &which, err);
-    *found = status == STATUS_OK && which.id != 0;
+        status =
+            s->ops->expired(s->backend, scope, *from_us, now_us, piece.which, &piece.count, err);
+    *found = status == STATUS_OK && piece.count > 0;
     if (*found)
-        status = expire_chain_of(s, &which, now_us, err);
+        status = expire_chains(s, &piece, now_us, from_us, err);
     if (status == STATUS_OK)
         status = s->ops->commit(s->backend, false, err);
     return status == STATUS_OK ? status : store_give_up(s, status);
@@ -190,17 +230,22 @@ store_hold_is_late(const struct store *s, int64_t now_us)
 }
 
 enum status
-store_make_room(struct store *s, bool polite, int64_t now_us, bool *found, struct error *err)
+store_make_room(struct store *s, struct room *room, int64_t now_us, struct error *err)
 {
     struct expiry_scope scope = scope_of(&s->ledger);
     const struct hold hold = s->load.hold;
-    bool own = store_hold_is_late(s, now_us);
+    bool own = store_hold_is_late(s, now_us), found = false;
+    int64_t from_us = room->from_us;
+    enum status status = STATUS_OK;
 
-    *found = false;
-    scope.unless_busy = polite;
-    if (!own && scope.account_count == 0)
-        return STATUS_OK;
-    return expire_piece(s, &scope, own ? &hold : NULL, now_us, found, err);
+    scope.unless_busy = !room->looked;
+    if (own || scope.account_count > 0)
+        status = expire_piece(s, &scope, own ? &hold : NULL, now_us, &from_us, &found, err);
+    if (status == STATUS_OK && !own)
+        room->from_us = from_us;
+    room->spent = room->looked && !found;
+    room->looked = true;
+    return status;
 }
 
 bool
@@ -215,12 +260,14 @@ store_expire_all(struct store *s, int64_t account_id, int64_t now_us, struct err
 {
     const struct expiry_scope scope = { .account_count = account_id != 0,
                                         .accounts = { account_id } };
+    int64_t from_us = 0;
+    int tries = 0;
     bool found;
     enum status status;
 
     do
-        status = expire_piece(s, &scope, NULL, now_us, &found, err);
-    while (status == STATUS_OK && found);
+        status = expire_piece(s, &scope, NULL, now_us, &from_us, &found, err);
+    while ((status == STATUS_OK && found) || store_once_more(s, status, true, &tries));
     return status;
 }
 
@@ -228,12 +275,13 @@ enum status
 store_expired_in_ledger(struct store *s, int64_t now_us, bool *found, struct error *err)
 {
     const struct expiry_scope scope = scope_of(&s->ledger);
-    struct hold hold = { .id = 0 };
+    struct hold hold;
+    size_t count = 1;
     enum status status = STATUS_OK;
 
     if (scope.account_count > 0)
-        status = s->ops->expired(s->backend, &scope, now_us, &hold, err);
-    *found = status == STATUS_OK && hold.id != 0;
+        status = s->ops->expired(s->backend, &scope, 0, now_us, &hold, &count, err);
+    *found = status == STATUS_OK && scope.account_count > 0 && count > 0;
     return status;
 }
 
@@ -249,12 +297,13 @@ store_expire_elsewhere(struct store *s)
 {
     const struct expiry_scope scope = { .unless_busy = true };
     bool more = s->expiry_waits;
+    int64_t from_us = 0;
     struct error err;
     enum status status = STATUS_OK;
 
     s->expiry_waits = false;
     for (int i = 0; i < EXPIRE_AFTER && more && status == STATUS_OK; i++)
-        status = expire_piece(s, &scope, NULL, s->expiry_now_us, &more, &err);
+        status = expire_piece(s, &scope, NULL, s->expiry_now_us, &from_us, &more, &err);
     if (status != STATUS_OK && s->ops->failure(s->backend) != STORE_TRY_AGAIN)
         log_failure("expire", &err, NULL); /* the next request comes by again */
 }

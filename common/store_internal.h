@@ -19,8 +19,9 @@
 
 #define CHAIN_MEMO_SLOTS 8192
 #define PERIOD_MEMO_SLOTS 64
-#define EXPIRE_PIECE 64 /* expired holds of one chain that one transaction journals */
-#define EXPIRE_AFTER 4  /* such transactions after one answer */
+#define EXPIRE_PIECE 64  /* expired holds that one transaction journals */
+#define EXPIRE_CHAINS 16 /* of so many chains */
+#define EXPIRE_AFTER 4   /* such transactions after one answer */
 #define NONCE_BITS 48
 #define NONCE_SUPPLY 40
 #define PLAN_NOTE_US \
@@ -162,15 +163,21 @@ void store_charge_of_hold(struct store *s, struct charge_row *row, const struct 
                           enum charge_kind kind, int64_t amount_nanos, int64_t now_us);
 /*
  * Holds whose time is over keep their room until they are journalled, which anybody may do, in
- * transactions of their own of at most EXPIRE_PIECE holds of one chain. A request does it for its
+ * transactions of their own of at most EXPIRE_PIECE holds. A request does it for its
  * own accounts: once in front of it, so that its numbers are right, unless somebody is at it; and
  * then only as long as it would be refused for want of room. Everybody else's are done after
  * answers, by whoever notices.
  */
+/* How far the making of room for one request has come. Zero before its first attempt. */
+struct room {
+    bool looked;     /* once, before anything is decided */
+    bool spent;      /* nothing more is to be had */
+    bool again;      /* some was made: nothing is decided yet, begin again */
+    int64_t from_us; /* nothing of these accounts waits that was over before */
+};
 /* One transaction's worth of what frees room for the chain that was loaded last: first the hold
- * that was loaded with it. `polite`: not while somebody else is journalling. `*found` false: there
- * was nothing. */
-enum status store_make_room(struct store *s, bool polite, int64_t now_us, bool *found,
+ * that was loaded with it. The first time not while somebody else is journalling. */
+enum status store_make_room(struct store *s, struct room *room, int64_t now_us,
                             struct error *err) MUST_CHECK;
 /* Whether the hold that was loaded is past its time, and nobody has noted that yet. */
 bool store_hold_is_late(const struct store *s, int64_t now_us);
@@ -188,13 +195,6 @@ void store_note_expiry(struct store *s, int64_t now_us);
 void store_expire_elsewhere(struct store *s);
 
 /* ---- store_change.c ------------------------------------------------------------------------- */
-
-/* How far the making of room for one request has come. Zero before its first attempt. */
-struct room {
-    bool looked; /* once, before anything is decided */
-    bool spent;  /* nothing more is to be had */
-    bool again;  /* some was made: nothing is decided yet, begin again */
-};
 
 /* A change that a client asked for: what all of them share. */
 struct change {

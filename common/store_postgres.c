@@ -298,6 +298,7 @@ const struct store_ops store_postgres_ops = {
     .history = postgres_history,
     .route_amounts = postgres_route_amounts,
     .expired = postgres_expired,
+    .lock_chains = postgres_lock_chains,
     .unknown_hold = postgres_unknown_hold,
     .idempotency_find = postgres_idempotency_find,
     .verification_number = postgres_verification_number,

@@ -49,6 +49,7 @@ enum pg_statement {
     PG_EXPIRY_OF_HOLD,
     PG_EXPIRY_ANY,
     PG_EXPIRED_WITH,
+    PG_LOCK_CHAINS,
     PG_RATE,
     PG_HOLD,
     PG_HOLD_LOCKED,
@@ -318,7 +319,10 @@ enum status pg_queue_expiry(struct postgres_store *s, const struct store_load *l
 enum status pg_read_expiry(struct postgres_store *s, const PGresult *look, const PGresult *expired,
                            struct store_load *load, struct error *err) MUST_CHECK;
 enum status postgres_expired(struct store_backend *backend, const struct expiry_scope *scope,
-                             int64_t now_us, struct hold *out, struct error *err);
+                             int64_t from_us, int64_t now_us, struct hold *out, size_t *count,
+                             struct error *err);
+enum status postgres_lock_chains(struct store_backend *backend, const struct hold *holds,
+                                 size_t count, struct error *err);
 enum status postgres_unknown_hold(struct store_backend *backend, const char *hold_text, bool *found,
                                   struct charge_row *out, struct error *err);
 enum status postgres_idempotency_find(struct store_backend *backend, const char *scope,

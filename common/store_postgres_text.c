@@ -49,9 +49,9 @@
         "256)))") ") THEN " EXPIRY_TRY "::int ELSE 0 END FROM (SELECT min(expires_us) AS "    \
                   "oldest FROM spendgate.hold WHERE state = 0) m"
 #define EXPIRY_TRY "pg_try_advisory_xact_lock(hashtextextended('spendgate.expiry', 0))"
-#define EXPIRED(which)                                                                           \
-    "SELECT h.id, h.nonce FROM spendgate.hold h WHERE h.state = 0 AND h.expires_us <= $1 " which \
-    "ORDER BY h.expires_us LIMIT 1"
+#define EXPIRED(which)                                                                \
+    "SELECT h.id, h.nonce, h.expires_us FROM spendgate.hold h WHERE h.state = 0 AND " \
+    "h.expires_us >= $1 AND h.expires_us <= $2 " which "ORDER BY h.expires_us LIMIT $3"
 /* A journal is summed chain by chain, or in one pass over the time, which few have to look for
  * their chains in (all count on `all`): the planner knows neither how many there are nor how much
  * is in them. Only one half is carried out. */
@@ -117,10 +117,14 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                         "look for expired holds", false },
     /* Nobody changes these while the chain's accounts are locked. */
     [PG_EXPIRED_WITH] = { "SELECT " PG_HOLD_COLUMNS
-                          " FROM spendgate.hold h WHERE h.state = 0 AND h.expires_us <= $2 AND "
-                          "h.chain_id = (SELECT o.chain_id FROM spendgate.hold o WHERE o.id = $1 "
-                          "AND o.nonce = $4) AND h.id <> $1 ORDER BY h.expires_us LIMIT $3",
+                          " FROM spendgate.hold o CROSS JOIN LATERAL (SELECT * FROM spendgate.hold "
+                          "x WHERE x.state = 0 AND x.expires_us >= o.expires_us AND x.expires_us "
+                          "<= $2 ORDER BY x.expires_us LIMIT $5) h WHERE o.id = $1 AND o.nonce = "
+                          "$4 AND h.chain_id = o.chain_id AND h.id <> o.id LIMIT $3",
                           "read expired holds", false },
+    [PG_LOCK_CHAINS] = { LOCK_ACCOUNTS("ANY (SELECT h.chain_id FROM spendgate.hold h WHERE h.id = "
+                                       "ANY ($1::bigint[]))"),
+                         "lock accounts", false },
     [PG_RATE] = { "SELECT tat_ns FROM spendgate.rate WHERE account_id = $1 AND name = $2",
                   "read a rate", false },
     [PG_HOLD] = { HOLD_BY_ID, "read a hold", false },
@@ -209,7 +213,7 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
                            "read a route's charges", false },
     [PG_EXPIRY_TRY] = { "SELECT " EXPIRY_TRY "::int", "look for others", false },
     [PG_EXPIRED] = { EXPIRED(""), "read expired holds", false },
-    [PG_EXPIRED_OF] = { EXPIRED("AND " IN_CHAIN_WITH("$2::bigint[]") " "), "read expired holds",
+    [PG_EXPIRED_OF] = { EXPIRED("AND " IN_CHAIN_WITH("$4::bigint[]") " "), "read expired holds",
                         false },
     [PG_UNKNOWN_HOLD] = { "SELECT " PG_CHARGE_COLUMNS " " PG_CHARGE_FROM
                           "WHERE c.id = (SELECT t.charge_id FROM spendgate.charge_hold_text t "

@@ -393,6 +393,7 @@ const struct store_ops store_sqlite_ops = {
     .history = sqlite_history,
     .route_amounts = sqlite_route_amounts,
     .expired = sqlite_expired,
+    .lock_chains = sqlite_lock_chains,
     .unknown_hold = sqlite_unknown_hold,
     .idempotency_find = sqlite_idempotency_find,
     .verification_number = sqlite_verification_number,

@@ -216,7 +216,10 @@ enum status sqlite_batch_end(struct store_backend *backend, bool keep,
 enum status sqlite_load_expiry(struct sqlite_store *s, struct store_load *load, int64_t chain,
                                struct error *err) MUST_CHECK;
 enum status sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope,
-                           int64_t now_us, struct hold *out, struct error *err) MUST_CHECK;
+                           int64_t from_us, int64_t now_us, struct hold *out, size_t *count,
+                           struct error *err) MUST_CHECK;
+enum status sqlite_lock_chains(struct store_backend *backend, const struct hold *holds,
+                               size_t count, struct error *err) MUST_CHECK;
 
 /* ---- store_sqlite_load.c -------------------------------------------------------------------- */
 

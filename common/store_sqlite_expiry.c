@@ -45,6 +45,8 @@ read_expired(struct sqlite_store *s, struct store_load *load, int64_t chain, str
     sqlite3_bind_int64(stmt, 2, load->now_us);
     sqlite3_bind_int64(stmt, 3, (int64_t)load->expired_count);
     sqlite3_bind_int64(stmt, 4, load->hold_id);
+    sqlite3_bind_int64(stmt, 5, load->hold.expires_us);
+    sqlite3_bind_int64(stmt, 6, EXPIRY_LOOK);
     while ((status = sqlite_next(s, stmt, &row, "read expired holds", err)) == STATUS_OK && row) {
         if (!sqlite_read_hold(stmt, 0, &load->expired[count++]))
             return sqlite_too_long(s, stmt, err);
@@ -65,25 +67,40 @@ sqlite_load_expiry(struct sqlite_store *s, struct store_load *load, int64_t chai
 
 /* `unless_busy` is of no use here: whoever writes is alone, and finds what is left. */
 enum status
-sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope, int64_t now_us,
-               struct hold *out, struct error *err)
+sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope, int64_t from_us,
+               int64_t now_us, struct hold *out, size_t *count, struct error *err)
 {
     struct sqlite_store *s = sqlite_of(backend);
     bool some = scope->account_count > 0, row;
+    size_t n = 0;
     sqlite3_stmt *stmt;
     enum status status = sqlite_prepared(s, some ? SQL_EXPIRED_OF : SQL_EXPIRED, &stmt, err);
 
-    memset(out, 0, sizeof(*out));
     if (status != STATUS_OK)
         return status;
-    sqlite3_bind_int64(stmt, 1, now_us);
+    sqlite3_bind_int64(stmt, 1, from_us);
+    sqlite3_bind_int64(stmt, 2, now_us);
+    sqlite3_bind_int64(stmt, 3, (int64_t)*count);
     for (int i = 0; some && i < LEDGER_ACCOUNTS_MAX; i++)
-        sqlite3_bind_int64(stmt, 2 + i, scope->accounts[i]);
-    status = sqlite_next(s, stmt, &row, "read expired holds", err);
-    if (status != STATUS_OK || !row)
-        return status;
-    out->id = sqlite3_column_int64(stmt, 0);
-    out->nonce = (uint64_t)sqlite3_column_int64(stmt, 1);
-    sqlite3_reset(stmt);
+        sqlite3_bind_int64(stmt, 4 + i, scope->accounts[i]);
+    while ((status = sqlite_next(s, stmt, &row, "read expired holds", err)) == STATUS_OK && row) {
+        memset(&out[n], 0, sizeof(out[n]));
+        out[n].id = sqlite3_column_int64(stmt, 0);
+        out[n].nonce = (uint64_t)sqlite3_column_int64(stmt, 1);
+        out[n++].expires_us = sqlite3_column_int64(stmt, 2);
+    }
+    *count = n;
+    return status;
+}
+
+/* There is one writer. */
+enum status
+sqlite_lock_chains(struct store_backend *backend, const struct hold *holds, size_t count,
+                   struct error *err)
+{
+    (void)backend;
+    (void)holds;
+    (void)count;
+    (void)err;
     return STATUS_OK;
 }

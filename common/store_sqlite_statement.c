@@ -44,9 +44,10 @@ static const char *const statement_sql[SQL_COUNT] = {
         "FROM chain_account m JOIN account a ON a.id = m.account_id WHERE m.chain_id = ?1 AND "
         "(a.name <> 'all' OR EXISTS (SELECT 1 FROM budget b WHERE b.id > a.id * 256 AND b.id < "
         "a.id * 256 + 256)))))",
-    [SQL_EXPIRED_WITH] = "SELECT " HOLD_COLUMNS " FROM hold h WHERE h.state = 0 AND "
-                         "h.expires_us <= ?2 AND h.chain_id = ?1 AND h.id <> ?4 ORDER BY "
-                         "h.expires_us LIMIT ?3",
+    [SQL_EXPIRED_WITH] =
+        "SELECT " HOLD_COLUMNS " FROM (SELECT * FROM hold x WHERE x.state = 0 AND "
+        "x.expires_us >= ?5 AND x.expires_us <= ?2 ORDER BY x.expires_us LIMIT ?6) "
+        "h WHERE h.chain_id = ?1 AND h.id <> ?4 LIMIT ?3",
     [SQL_RATE] = "SELECT tat_ns FROM rate WHERE account_id = ?1 AND name = ?2",
     [SQL_HOLD] = "SELECT " HOLD_COLUMNS ", c.amount_nanos FROM hold h "
                  "LEFT JOIN charge c ON c.id = h.charge_id WHERE h.id = ?1 AND h.nonce = ?2",
@@ -95,12 +96,13 @@ static const char *const statement_sql[SQL_COUNT] = {
         "AND p.end_us <= ?2 ORDER BY p.start_us DESC LIMIT ?3",
     [SQL_ROUTE_AMOUNTS] = "SELECT amount_nanos FROM charge WHERE route = ?1 AND kind = 0 "
                           "ORDER BY id DESC LIMIT ?2",
-    [SQL_EXPIRED] = "SELECT id, nonce FROM hold WHERE state = 0 AND expires_us <= ?1 "
-                    "ORDER BY expires_us LIMIT 1",
-    [SQL_EXPIRED_OF] = "SELECT h.id, h.nonce FROM hold h WHERE h.state = 0 AND h.expires_us <= ?1 "
-                       "AND EXISTS (SELECT 1 FROM chain_account o WHERE o.chain_id = h.chain_id "
-                       "AND o.account_id IN (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)) "
-                       "ORDER BY h.expires_us LIMIT 1",
+    [SQL_EXPIRED] = "SELECT id, nonce, expires_us FROM hold WHERE state = 0 AND expires_us >= ?1 "
+                    "AND expires_us <= ?2 ORDER BY expires_us LIMIT ?3",
+    [SQL_EXPIRED_OF] =
+        "SELECT h.id, h.nonce, h.expires_us FROM hold h WHERE h.state = 0 AND h.expires_us >= ?1 "
+        "AND h.expires_us <= ?2 AND EXISTS (SELECT 1 FROM chain_account o WHERE o.chain_id = "
+        "h.chain_id AND o.account_id IN (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)) "
+        "ORDER BY h.expires_us LIMIT ?3",
     [SQL_UNKNOWN_HOLD] = "SELECT " CHARGE_COLUMNS " " CHARGE_FROM "WHERE c.hold_text = ?1",
     [SQL_PRICE_FIND] =
         "SELECT p.id, p.provider, p.model, p.from_us, p.source, p.rates FROM price p "
