@@ -233,7 +233,86 @@ test_i7_a_budget_set_on_all_under_load_counts_every_charge_and_hold(void)
     teardown(f);
 }
 
+/* ---- expired holds -------------------------------------------------------------------------- */
+
+#define EXPIRED_HOLDS 150
+#define LATE (NOON + 2 * TTL)
+
+static struct chain_names
+member(int index)
+{
+    static const char *const users[] = { "user_1", "user_2", "user_3", "user_4" };
+
+    return names_of(index % 2 ? "ak_1" : "ak_2", users[index % 4], "org_1");
+}
+
+static void
+admit_members(struct fixture *f, struct shared *shared, int index)
+{
+    for (int i = 0; i < 25; i++) {
+        struct chain_names names = member(index + i);
+
+        admit_quietly(f, shared, &names, LATE);
+        store_after(f->store);
+    }
+}
+
+static void
+leave_expired(struct fixture *f)
+{
+    f->plans[0].budgets[0].per = PER_ORG;
+    f->plans[0].budgets[0].limit_nanos = (int64_t)EXPIRED_HOLDS * 5 * CENT;
+    for (int i = 0; i < EXPIRED_HOLDS; i++) {
+        struct chain_names names = member(i);
+
+        CHECK_TRUE("before", admit_names(f, &names, &f->plans[0], NOON + i));
+    }
+}
+
+/* Of one organization that is full with what four members left behind. */
+static void
+test_i5_eight_processes_find_the_room_of_each_expired_hold_once(void)
+{
+    struct fixture *f = setup();
+    struct shared *shared = share();
+
+    leave_expired(f);
+    race(f, shared, 8, admit_members);
+    CHECK_INT("failed", 0, shared->failed);
+    CHECK_INT("passed", EXPIRED_HOLDS, shared->passed);
+    CHECK_INT("refused", 200 - EXPIRED_HOLDS, shared->refused);
+    CHECK_INT("held", (int64_t)EXPIRED_HOLDS * 5 * CENT,
+              line_of(f, "org_1", PERIOD_MONTH, LATE).held_nanos);
+    CHECK_INT("told", EXPIRED_HOLDS, events_told(f, EVENT_HOLD_EXPIRED, 0));
+    munmap(shared, sizeof(*shared));
+    teardown(f);
+}
+
+static void
+test_i5_eight_processes_charge_each_expired_hold_once(void)
+{
+    struct fixture *f = setup();
+    struct shared *shared = share();
+
+    store_close(f->store);
+    f->options.charge_on_expiry = true;
+    open_store(f);
+    leave_expired(f);
+    race(f, shared, 8, admit_members);
+    CHECK_INT("failed", 0, shared->failed);
+    CHECK_INT("passed", 0, shared->passed);
+    CHECK_INT("spent", (int64_t)EXPIRED_HOLDS * 5 * CENT,
+              line_of(f, "org_1", PERIOD_MONTH, LATE).spent_nanos);
+    CHECK_INT("charges", EXPIRED_HOLDS,
+              charges(f, (struct charge_filter){ .to_us = INT64_MAX }).count);
+    CHECK_INT("told", EXPIRED_HOLDS, events_told(f, EVENT_HOLD_EXPIRED, 0));
+    munmap(shared, sizeof(*shared));
+    teardown(f);
+}
+
 static const struct check_test tests[] = {
+    CHECK_TEST(test_i5_eight_processes_find_the_room_of_each_expired_hold_once),
+    CHECK_TEST(test_i5_eight_processes_charge_each_expired_hold_once),
     CHECK_TEST(test_i1_eight_processes_on_first_sight_pass_exactly_as_many_as_fit),
     CHECK_TEST(test_rates_are_exact_over_eight_processes),
     CHECK_TEST(test_a_hold_whose_owner_died_frees_its_room_and_its_late_post_counts_once),

@@ -201,7 +201,7 @@ teardown(struct fixture *f)
 }
 
 static enum status
-admit(struct fixture *f)
+admit_as(struct fixture *f, const char *key_id, const char *subject)
 {
     struct chain_names names;
     struct admission ask = {
@@ -209,9 +209,15 @@ admit(struct fixture *f)
     };
 
     memset(&names, 0, sizeof(names));
-    (void)!text_copy(names.key_id, sizeof(names.key_id), "ak_1");
-    (void)!text_copy(names.subject, sizeof(names.subject), "user_1");
+    (void)!text_copy(names.key_id, sizeof(names.key_id), key_id);
+    (void)!text_copy(names.subject, sizeof(names.subject), subject);
     return store_admit(f->store, &ask, NOON, &f->verdict, &f->err);
+}
+
+static enum status
+admit(struct fixture *f)
+{
+    return admit_as(f, "ak_1", "user_1");
 }
 
 static void
@@ -285,6 +291,64 @@ test_an_admission_that_writes_is_two_round_trips_and_one_that_reads_is_one(void)
     CHECK_STATUS(STATUS_OK, admit(f), &f->err);
     CHECK_TRUE("allow", f->verdict.allow);
     CHECK_INT("nothing to write", 1, inject.round_trips);
+    teardown(f);
+}
+
+static void
+test_expired_holds_of_others_cost_no_round_trip(void)
+{
+    struct fixture *f = setup();
+    char id[PUBLIC_ID_SIZE];
+
+    CHECK_STATUS(STATUS_OK, admit_as(f, "ak_2", "user_2"), &f->err);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    cluster_sql(&cluster, f->database, "UPDATE spendgate.hold SET expires_us = 1 WHERE id = 1",
+                NULL, 0);
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_INT("with a hold", 2, inject.round_trips);
+    public_id_format("hld_", f->verdict.hold.id, f->verdict.hold.nonce, id);
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, spend(f, id, "a", NOON), &f->err);
+    CHECK_INT("a settlement", 2, inject.round_trips);
+    f->plan.hold.nanos = 0;
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_INT("nothing to write", 1, inject.round_trips);
+    CHECK_INT("still there", 1,
+              ask(f, "SELECT count(*) FROM spendgate.hold WHERE state = 0 AND expires_us = 1"));
+    store_after(f->store);
+    CHECK_INT("after the answer", 0,
+              ask(f, "SELECT count(*) FROM spendgate.hold WHERE state = 0 AND expires_us = 1"));
+    teardown(f);
+}
+
+/* Who has room does not wait for it, nor ask again; who has none gets what the hold kept. */
+static void
+test_while_another_process_journals_only_a_request_without_room_does_too(void)
+{
+    struct fixture *f = setup();
+    PGconn *other = PQconnectdb(f->url);
+
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    cluster_sql(&cluster, f->database, "UPDATE spendgate.hold SET expires_us = 1", NULL, 0);
+    PQclear(PQexec(other, "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended("
+                          "'spendgate.expiry', 0))"));
+    f->plan.budgets[0].limit_nanos = 10 * CENT;
+    arm(FAULT_NONE, 0);
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("room", f->verdict.allow);
+    CHECK_INT("round trips", 2, inject.round_trips);
+    CHECK_INT("counted as if it lived", 10 * CENT, f->verdict.held_nanos);
+    store_after(f->store);
+    CHECK_INT("not after the answer either", 2,
+              ask(f, "SELECT count(*) FROM spendgate.hold WHERE state = 0"));
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_TRUE("no room", f->verdict.allow);
+    CHECK_INT("journalled", 1, ask(f, "SELECT count(*) FROM spendgate.hold WHERE state = 3"));
+    CHECK_STATUS(STATUS_OK, admit(f), &f->err);
+    CHECK_FALSE("full", f->verdict.allow);
+    PQfinish(other);
     teardown(f);
 }
 
@@ -1123,6 +1187,8 @@ main(void)
 {
     const struct check_test tests[] = {
         CHECK_TEST(test_an_admission_that_writes_is_two_round_trips_and_one_that_reads_is_one),
+        CHECK_TEST(test_expired_holds_of_others_cost_no_round_trip),
+        CHECK_TEST(test_while_another_process_journals_only_a_request_without_room_does_too),
         CHECK_TEST(test_the_clock_is_the_databases),
         CHECK_TEST(test_i10_without_its_server_a_store_refuses_until_it_is_back),
         CHECK_TEST(test_a_store_may_be_opened_while_its_server_is_away),
