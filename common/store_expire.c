@@ -171,26 +171,27 @@ expire_chains(struct store *s, struct piece *piece, int64_t now_us, int64_t *fro
     return status;
 }
 
-/* One transaction: `first` and its chain, or what there is of the scope from `*from_us` on when
- * that is NULL. */
+/* One transaction: `first`, if that is not NULL, and what there is of the scope from `*from_us` on.
+ */
 static enum status
 expire_piece(struct store *s, const struct expiry_scope *scope, const struct hold *first,
              int64_t now_us, int64_t *from_us, bool *found, struct error *err)
 {
-    struct piece piece = { .count = first != NULL ? 1 : EXPIRE_CHAINS };
-    enum status status;
+    struct piece piece = { .count = first != NULL };
+    size_t others = EXPIRE_CHAINS - piece.count;
+    enum status status = s->ops->begin(s->backend, STORE_WRITE, err);
 
     *found = false;
-    if (first != NULL)
-        piece.which[0] = *first;
-    status = s->ops->begin(s->backend, STORE_WRITE, err);
     if (status != STATUS_OK)
         return status;
-    if (first == NULL)
-        status =
-            s->ops->expired(s->backend, scope, *from_us, now_us, piece.which, &piece.count, err);
-    *found = status == STATUS_OK && piece.count > 0;
-    if (*found)
+    if (first != NULL)
+        piece.which[0] = *first;
+    status = s->ops->expired(s->backend, scope, *from_us, now_us, &piece.which[piece.count],
+                             &others, err);
+    if (status == STATUS_OK)
+        piece.count += others;
+    *found = piece.count > 0;
+    if (status == STATUS_OK && *found)
         status = expire_chains(s, &piece, now_us, from_us, err);
     if (status == STATUS_OK)
         status = s->ops->commit(s->backend, false, err);
@@ -234,14 +235,14 @@ store_make_room(struct store *s, struct room *room, int64_t now_us, struct error
 {
     struct expiry_scope scope = scope_of(&s->ledger);
     const struct hold hold = s->load.hold;
-    bool own = store_hold_is_late(s, now_us), found = false;
+    bool late = store_hold_is_late(s, now_us), found = false;
     int64_t from_us = room->from_us;
     enum status status = STATUS_OK;
 
     scope.unless_busy = !room->looked;
-    if (own || scope.account_count > 0)
-        status = expire_piece(s, &scope, own ? &hold : NULL, now_us, &from_us, &found, err);
-    if (status == STATUS_OK && !own)
+    if (scope.account_count > 0)
+        status = expire_piece(s, &scope, late ? &hold : NULL, now_us, &from_us, &found, err);
+    if (status == STATUS_OK && !late)
         room->from_us = from_us;
     room->spent = room->looked && !found;
     room->looked = true;
