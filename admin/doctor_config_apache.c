@@ -344,6 +344,14 @@ take_trap(struct config *config, const struct config_words *words)
                     "a condition on REDIRECT_STATUS stops direct requests only: any script of the "
                     "site that prints a Location leads past it\nkeep the scripts outside of the "
                     "document root, and let the gate run them");
+    for (size_t i = 1; config_is(words, 0, "Options") && i < words->count; i++) {
+        if (config_is(words, i, "MultiViews") || config_is(words, i, "+MultiViews"))
+            config_tell(
+                config, place, FINDING_WARNING,
+                "MultiViews: /api/admin is the page of /api/admin.php too, and is judged by "
+                "the route of the address that was asked for\nOptions -MultiViews, or routes "
+                "that name folders");
+    }
     if (strncasecmp(name, "SetEnvIf", 8) == 0) {
         for (size_t i = 1; i < words->count; i++) {
             if (strstr(words->words[i], "SPENDGATE_SUBJECT") != NULL)

@@ -148,6 +148,7 @@ Satisfy All
 </Directory>
 <Directory "$folder/www/ignored">
 AllowOverride None
+Options -Indexes +MultiViews
 </Directory>
 Alias "/authnz-mapped/" "$folder/www/behind/"
 Alias "/elsewhere/" "$folder/www/authnz-alias/"
@@ -260,6 +261,7 @@ points(
     [ qq(AuthnzFcgiCheckAuthnProvider spendgate Authoritative Off RequireBasicAuth Off UserExpr "%{reqenv:SPENDGATE_SUBJECT}"), qr/becomes 500/ ],
     [ qq(<Directory "$folder/www/directory">), qr/<Location>/ ],
     [ qq(DocumentRoot "$folder/www"),          qr{leads to \Q$folder\E/www, and so to the files of the guarded /authnz-mapped/} ],
+    [ 'Options -Indexes +MultiViews',          qr/judged by the route of the address that was asked for -> Options -MultiViews/ ],
     [ 'CacheEnable disk "/authnz-cached/"',    qr/-> CacheQuickHandler off/ ],
 );
 $gate->stop('apache');
