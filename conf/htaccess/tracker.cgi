@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The tracker as plain CGI: https://…/spendgate/tracker.cgi/v1/spend. Your paths:
+# The tracker as plain CGI: https://…/spendgate/tracker.cgi/v1/spend. A copy in the guarded directory (gate.htaccess), such as
+# https://…/api/budgets.cgi/v1/me, tells a caller its own budgets; for all else there a token is needed. Your paths:
 program=/home/me/bin/spendgate-tracker
 SPENDGATE_CONFIG=/home/me/spendgate/spendgate.conf
 

@@ -151,6 +151,13 @@ for my $mpm (qw(event prefork)) {
     is $post->('/v1/webhooks/clerk', '', '{}', @json)->{status}, 503, "$module: tracker.cgi hears webhooks";
     is $gate->get('/spendgate/deny.cgi?status=401')->{status}, 403, "$module: deny.cgi is nothing to ask for";
 
+    # A copy of it behind the gate: a caller sees its own budgets, and nothing else.
+    Spendgate::Hosting::install($gate, 'tracker.cgi', 'www/api/budgets.cgi');
+    $answer = $gate->get('/api/budgets.cgi/v1/me', key => $secret);
+    is "$answer->{status} " . (seen($answer)->{account} // ''), "200 $gina", "$module: GET /v1/me behind the gate" or diag $answer->{body}, $gate->read_file('log/error.log');
+    is $gate->get('/api/budgets.cgi/v1/me')->{status}, 401, "$module: not without a credential";
+    is $gate->get('/api/budgets.cgi/v1/accounts', key => $secret)->{status}, 401, "$module: and nothing but that";
+
     my ($code, $out, $err) = $gate->cli('verify');
     is $code, 0, "$module: spendgate verify" or diag $out, $err;
     is index($gate->logs, $secret), -1, "$module: no credential in any log";
