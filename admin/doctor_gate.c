@@ -357,6 +357,13 @@ check_identity(const struct gate *gate)
                   settings->file);
     else
         gate_tell(gate, FINDING_OK, "the authorizer (%s) runs with these settings", probe->version);
+    if (probe->no_cache)
+        gate_tell(
+            gate, FINDING_PROBLEM,
+            "the authorizer there cannot use its cache, so every request asks Clerk\nits log "
+            "says why (event=cache_bypassed): another owner of %s or its folder, or a sandbox "
+            "around the program",
+            settings->cache_path);
     check_module(gate, probe);
 }
 

@@ -90,6 +90,8 @@ read_probe_word(const char *word, size_t length, struct reading_probe *out)
 
     if (length == strlen("unique_id=yes") && memcmp(word, "unique_id=yes", length) == 0)
         out->unique_id = true;
+    if (length == strlen("cache=no") && memcmp(word, "cache=no", length) == 0)
+        out->no_cache = true;
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         size_t name_length = strlen(words[i].name);
 

@@ -34,7 +34,7 @@ struct reading_probe {
     bool there;
     char version[READING_WORD_SIZE], role[READING_WORD_SIZE], mode[READING_WORD_SIZE];
     char apache[READING_WORD_SIZE]; /* the module's role, or "" */
-    bool unique_id;
+    bool unique_id, no_cache;
     char settings[READING_WORD_SIZE], store[READING_WORD_SIZE];
 };
 

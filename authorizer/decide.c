@@ -724,6 +724,7 @@ decider_handle(struct decider *decider, struct request *request, int64_t now_us)
     wipe_credential(request);
     if (role != REQUEST_AUTHORIZER) /* else a denial is lost under mod_cgid */
         request_drain_body(request);
-    if (probe_write_answer(decider->settings, request, now_us, &out, &err) != STATUS_OK)
+    if (probe_write_answer(decider->settings, decider->verification, request, now_us, &out, &err) !=
+        STATUS_OK)
         log_failure("answer", &err, NULL);
 }

@@ -43,8 +43,8 @@ add_parameter(const struct request *request, const char *name, const char *label
 
 /* False, and an empty `out`, when nobody with the right to know asks. */
 static bool
-write_line(const struct settings *settings, const struct request *request, int64_t now_us,
-           struct buf *out)
+write_line(const struct settings *settings, struct verification *verification,
+           const struct request *request, int64_t now_us, struct buf *out)
 {
     const char *unique_id = request_param(request, "UNIQUE_ID");
     char fingerprint[PROBE_FINGERPRINT_SIZE];
@@ -62,14 +62,16 @@ write_line(const struct settings *settings, const struct request *request, int64
     buf_add_format(out, " settings=%s", fingerprint);
     probe_store_fingerprint(settings, fingerprint);
     buf_add_format(out, " store=%s", fingerprint);
+    buf_add(out, verification_has_cache(verification) ? " cache=yes" : " cache=no");
     add_parameter(request, "SERVER_SOFTWARE", " server=", out);
     buf_add(out, "\r\n");
     return !buf_failed(out);
 }
 
 enum status
-probe_write_answer(const struct settings *settings, struct request *request, int64_t now_us,
-                   const struct buf *answer, struct error *err)
+probe_write_answer(const struct settings *settings, struct verification *verification,
+                   struct request *request, int64_t now_us, const struct buf *answer,
+                   struct error *err)
 {
     static const char allow[] = "Status: 200";
     const char *text = buf_text(answer);
@@ -79,7 +81,7 @@ probe_write_answer(const struct settings *settings, struct request *request, int
 
     buf_init(&line, storage, sizeof(storage));
     if (strncmp(text, allow, sizeof(allow) - 1) == 0 ||
-        !write_line(settings, request, now_us, &line))
+        !write_line(settings, verification, request, now_us, &line))
         return request_write(request, answer->data, answer->length, err);
     /* "Status:" stays the first line. */
     if (request_write(request, text, status_line, err) != STATUS_OK ||

@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "authorizer/verification.h"
 #include "common/buf.h"
 #include "common/error.h"
 #include "common/request.h"
@@ -18,13 +19,14 @@
  * a header line is added, behind "Status:":
  *
  *   X-Spendgate-Doctor: version=0.1.0 role=authorizer apache=ACCESS_CHECKER unique_id=yes
- *   settings=01234567 store=89abcdef server=Apache/2.4.62 (Debian)
+ *   settings=01234567 store=89abcdef cache=yes server=Apache/2.4.62 (Debian)
  *
  * in one line. `role`: authorizer, responder or cgi. `mode` is there when the web server sets
- * SPENDGATE_MODE, `apache` when one of Apache's modules called, `server` is the rest of the line.
+ * SPENDGATE_MODE, `apache` when one of Apache's modules called, `cache` whether this process can
+ * use the verification cache, `server` is the rest of the line.
  */
-enum status probe_write_answer(const struct settings *settings, struct request *request,
-                               int64_t now_us, const struct buf *answer,
+enum status probe_write_answer(const struct settings *settings, struct verification *verification,
+                               struct request *request, int64_t now_us, const struct buf *answer,
                                struct error *err) MUST_CHECK;
 
 #endif

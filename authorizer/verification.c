@@ -207,6 +207,12 @@ verification_close(struct verification *v)
     free(v);
 }
 
+bool
+verification_has_cache(struct verification *v)
+{
+    return host_cache_usable(v->host, clock_boot_us(&v->clock));
+}
+
 void
 verification_after(struct verification *v)
 {

@@ -83,6 +83,9 @@ struct verification_answer {
 void verification_check(struct verification *verification, const struct verification_query *query,
                         struct verification_answer *out, struct error *err);
 
+/* Whether the host's cache file can be used, so that Clerk is not asked each time. */
+bool verification_has_cache(struct verification *verification) MUST_CHECK;
+
 /* Work put off until the answer is out. */
 void verification_after(struct verification *verification);
 

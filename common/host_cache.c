@@ -89,6 +89,12 @@ host_cache_close(struct host_cache *cache)
     free(cache);
 }
 
+bool
+host_cache_usable(struct host_cache *cache, int64_t boot_us)
+{
+    return host_cache_ready(cache, boot_us);
+}
+
 /* Ties the bytes to their key, so that a damaged file cannot hand one caller what is another's. */
 static void
 make_sum(const uint8_t key[HOST_CACHE_KEY_BYTES], const void *bytes, size_t length,

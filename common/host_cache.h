@@ -44,6 +44,8 @@ struct host_cache_options {
 enum status host_cache_open(const struct host_cache_options *options, struct host_cache **out,
                             struct error *err) MUST_CHECK;
 void host_cache_close(struct host_cache *cache); /* NULL is fine */
+/* Whether the file can be used, opening it if it is not open; else it has been logged why. */
+bool host_cache_usable(struct host_cache *cache, int64_t boot_us) MUST_CHECK;
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 

@@ -1088,7 +1088,7 @@ test_a_denial_answers_the_doctor_and_an_allow_does_not(void)
     handle_cgi(environment, out, sizeof(out));
     CHECK_INT("Status stays first", 0, strncmp(out, start, sizeof(start) - 1));
     check_contains(out, " role=cgi mode=authorize apache=ACCESS_CHECKER unique_id=yes settings=");
-    check_contains(out, " server=Web/1.0 (x??y)\r\nContent-Type: application/json\r\n");
+    check_contains(out, " cache=yes server=Web/1.0 (x??y)\r\nContent-Type: application/json\r\n");
     check_contains(out, "\r\n\r\n{\"error\":\"missing_credential\"");
 
     environment[12] = "HTTP_AUTHORIZATION";

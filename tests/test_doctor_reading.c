@@ -186,6 +186,9 @@ test_the_authorizer_tells_what_it_is(void)
     CHECK_TRUE("unique_id", reading.probe.unique_id);
     CHECK_INT("server", SERVER_APACHE, reading.server);
     CHECK_INT("server's version", 2004062, reading.server_version);
+    CHECK_FALSE("no_cache", reading.probe.no_cache);
+    reading = read_answer(401, 401, "X-Spendgate-Doctor: cache=no unique_id=yes\n", BODY);
+    CHECK_TRUE("no_cache", reading.probe.no_cache);
     reading = read_answer(401, 401, "X-Spendgate-Doctor: unique_id=no\n", BODY);
     CHECK_FALSE("not there", reading.probe.there);
     CHECK_FALSE("unique_id", reading.probe.unique_id);

@@ -101,6 +101,19 @@ for my $kind (Spendgate::E2E::server_kinds()) {
     for my $name (qw(lighttpd apache nginx fcgiwrap php authorizer tracker)) { $gate->stop($name) }
 }
 
+# An authorizer that cannot use its cache says so: as root the doctor could, and in a sandbox the authorizer sees other files.
+{
+    my $cache = $gate->path('cache/cache.db');
+    unlink glob "$cache*";
+    mkdir $cache or die $!;
+    $gate->start_web('lighttpd');
+    my $run = doctor('http://127.0.0.1:' . $gate->port . '/api/');
+    finds($run, 'problem', qr/the authorizer there cannot use its cache, so every request asks Clerk/, qr/event=cache_bypassed/, 'no cache');
+    like $gate->logs, qr/event=cache_bypassed/, 'no cache: and its log says why';
+    for my $name (qw(lighttpd php)) { $gate->stop($name) }
+    rmdir $cache;
+}
+
 # ---- Apache ---------------------------------------------------------------------------------------------------
 
 my $authnz = <<'END';
