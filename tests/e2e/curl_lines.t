@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The curl lines of clients/README.md, as pasted.
+# The curl lines of clients/README.md, and how README.md posts from a shell, from PHP and from Perl, as pasted.
 use strict;
 use warnings;
 use FindBin qw($Bin);
@@ -60,5 +60,39 @@ for my $kind (qw(lighttpd-sockets authnz-fcgi)) {
     is $paste->($lines[5])->{amount_usd}, '0.1', "$kind: a hold of a queue's worker";
     is $gate->budget($subject)->{spent_usd}, '0.1123', "$kind: what was spent";
     is $gate->budget($subject)->{held_usd}, '0.1', "$kind: what is held";
+}
+
+# README.md: a post from a shell, from PHP without any extension, from Perl.
+{
+    my $gate = Spendgate::E2E->new;
+    $gate->start_web('lighttpd-sockets');
+    my $port = $gate->port;
+    my $text = do { local (@ARGV, $/) = ("$Bin/../../README.md"); <> };
+    my %code = (
+        shell => $text =~ /^(    curl -H "Authorization: Bearer \$TOKEN".*?v1\/spend)$/ms,
+        php   => $text =~ /^(    file_get_contents\(.*?\]\]\)\);)$/ms,
+        perl  => $text =~ /^(    HTTP::Tiny->new->post_form.*?\}\);)$/ms,
+    );
+    my $token = Spendgate::E2E::POST_TOKEN();
+    my %run = (
+        shell => sub { return ('sh', '-c', $_[0]) },
+        php   => sub { return ('php', '-r', "\$token = '$token'; echo $_[0]") },
+        perl  => sub { return ('perl', '-MHTTP::Tiny', '-e', "my \$token = '$token'; my \$answer = $_[0] print \$answer->{content};") },
+    );
+    is join(' ', sort keys %code), 'perl php shell', 'README: three ways to post';
+    for my $language (sort keys %code) {
+        my $subject = $gate->subject($language);
+        my $env = JSON::PP::decode_json($gate->decided('GET', '/api/env.pl', key => $gate->key(subject => $subject))->{body})->{env};
+        is $code{$language} =~ s{http://127\.0\.0\.1/}{http://127.0.0.1:$port/}g, 1, "README, $language: its address";
+        my $pid = open my $pipe, '-|';
+        defined $pid or die "fork: $!";
+        if ($pid == 0) {
+            $gate->_clean_environment(TOKEN => $token, map { $_ => $env->{$_} } grep { /\ASPENDGATE_/ } keys %$env);
+            exec { 'env' } 'env', $run{$language}->($code{$language}) or die "env: $!";
+        }
+        my $answer = eval { JSON::PP::decode_json(do { local $/; <$pipe> }) } // {};
+        close $pipe;
+        is +($answer->{cost_usd} // '') . ' ' . ($answer->{hold} // ''), '0.0123 settled', "README, $language: the hold is settled" or diag $gate->logs;
+    }
 }
 done_testing;
