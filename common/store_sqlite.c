@@ -282,6 +282,19 @@ open_any(const struct store_options *options, struct sqlite_store **out, struct 
     return STATUS_OK;
 }
 
+/* The version once nobody is in the middle of making the schema. */
+static enum status
+settled_version(struct sqlite_store *s, int64_t *out, struct error *err)
+{
+    enum status status = sqlite_writer_lock(s, err);
+
+    if (status != STATUS_OK)
+        return status;
+    status = schema_version(s, out, err);
+    sqlite_writer_unlock(s);
+    return status;
+}
+
 static enum status
 require_schema(struct sqlite_store *s, bool create, struct error *err)
 {
@@ -289,6 +302,9 @@ require_schema(struct sqlite_store *s, bool create, struct error *err)
     int applied;
     enum status status = schema_version(s, &version, err);
 
+    /* A command right after the very first start of the servers. */
+    if (status == STATUS_OK && version == 0 && !create)
+        status = settled_version(s, &version, err);
     if (status == STATUS_OK && version == 0 && create) {
         status = apply_schema(s, &applied, err);
         if (status == STATUS_OK)

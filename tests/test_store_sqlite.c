@@ -1323,6 +1323,43 @@ test_schemas_of_other_versions_are_refused_with_the_command_to_run(void)
     teardown(f);
 }
 
+/* A command right after the first start: it makes nothing itself, and does not come too early. */
+static void
+test_a_schema_that_another_process_is_making_is_waited_for(void)
+{
+    struct fixture *f = setup();
+    const struct timespec a_while = { 0, 50 * 1000000 };
+    char made[64], byte;
+    struct buf text;
+    int ready[2];
+    pid_t pid;
+
+    buf_init(&text, made, sizeof(made));
+    buf_add_format(&text, "PRAGMA user_version = %d", (int)query(f, "PRAGMA user_version"));
+    store_close(f->store);
+    f->store = NULL;
+    query(f, "PRAGMA user_version = 0");
+    if (pipe(ready) != 0)
+        abort();
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        take_lock(f, ".lock");
+        if (write(ready[1], "x", 1) != 1)
+            _exit(1);
+        nanosleep(&a_while, NULL);
+        query(f, made);
+        _exit(0);
+    }
+    CHECK_INT("it is at it", 1, read(ready[0], &byte, 1));
+    f->options.create = false;
+    CHECK_STATUS(STATUS_OK, open_again(f), &f->err);
+    waitpid(pid, NULL, 0);
+    close(ready[0]);
+    close(ready[1]);
+    teardown(f);
+}
+
 static void
 test_migrate_applies_the_missing_steps_once(void)
 {
@@ -1707,6 +1744,7 @@ main(void)
         CHECK_TEST(test_network_file_systems_are_refused),
         CHECK_TEST(test_paths_that_cannot_be_are_refused),
         CHECK_TEST(test_schemas_of_other_versions_are_refused_with_the_command_to_run),
+        CHECK_TEST(test_a_schema_that_another_process_is_making_is_waited_for),
         CHECK_TEST(test_migrate_applies_the_missing_steps_once),
         CHECK_TEST(test_another_programs_database_is_refused),
         CHECK_TEST(test_a_file_that_is_no_database_or_was_cut_is_corrupt),
