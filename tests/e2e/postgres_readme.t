@@ -207,7 +207,7 @@ like $out, qr/\Q$charge\E/, 'with every charge';
 
 $cluster->stop('immediate');
 my ($curl) = $part{daily} =~ /^(curl .*)$/m;
-my $curled = system('bash', '-c', here($curl) . ' >/dev/null 2>&1');
+my $curled = system('bash', '-c', '{ ' . here($curl) . "\n} >/dev/null 2>&1");
 cmp_ok $curled >> 8, '>', 0, 'readyz fails while no server takes writes';
 $standby->promote;
 my $end = time + 20;
