@@ -29,6 +29,7 @@ enum prune_step {
     PRUNE_REPLIES,
     PRUNE_EVENTS,
     PRUNE_PERIODS,
+    PRUNE_REFUNDS,
     PRUNE_CHARGES,
     PRUNE_HOLDS
 };
@@ -70,21 +71,22 @@ static const struct {
                         ANSWER("budget_id DESC, start_us DESC", "budget_id::text",
                                "start_us::text") },
     /* The programs may not delete a charge; this function of the owner may, by the rule above. */
+    [PRUNE_REFUNDS] = { "0", NULL,
+                        "SELECT gone, last_id::text, NULL FROM spendgate.prune_charges($1, $2, "
+                        "$3::bigint, 1)" },
     [PRUNE_CHARGES] = { "0", NULL,
                         "SELECT gone, last_id::text, NULL FROM spendgate.prune_charges($1, $2, "
-                        "$3::bigint)" },
-    /* By numbers, as charges: what is looked up for each of them costs more than to find them. */
+                        "$3::bigint, 0)" },
+    /* As charges: what is looked up for each of them costs more than to find them. */
     [PRUNE_HOLDS] = { "0", NULL,
-                      "WITH found AS (SELECT h.id FROM spendgate.hold h WHERE h.id > $3::bigint "
-                      "AND h.id <= $3::bigint + $2::bigint AND h.state <> 0 AND h.expires_us < $1 "
+                      "WITH seen AS MATERIALIZED (SELECT h.id FROM spendgate.hold h WHERE h.id > "
+                      "$3::bigint AND h.state <> 0 AND h.expires_us < $1 ORDER BY h.id LIMIT $2), "
+                      "found AS (SELECT h.id FROM spendgate.hold h WHERE h.id > $3::bigint AND "
+                      "h.id <= (SELECT max(id) FROM seen) AND h.state <> 0 AND h.expires_us < $1 "
                       "AND NOT EXISTS (SELECT 1 FROM spendgate.charge c WHERE c.id IN "
-                      "(h.charge_id, "
-                      "h.expiry_charge_id)) FOR UPDATE OF h SKIP LOCKED), gone AS (DELETE FROM "
-                      "spendgate.hold h USING found f WHERE h.id = f.id) SELECT (SELECT count(*) "
-                      "FROM found), (SELECT (h.id - 1)::text FROM spendgate.hold h WHERE h.id > "
-                      "$3::bigint + $2::bigint AND h.state <> 0 AND h.expires_us < $1 ORDER BY "
-                      "h.id "
-                      "LIMIT 1), NULL" },
+                      "(h.charge_id, h.expiry_charge_id)) FOR UPDATE OF h SKIP LOCKED), gone AS "
+                      "(DELETE FROM spendgate.hold h USING found f WHERE h.id = f.id) SELECT "
+                      "(SELECT count(*) FROM found), (SELECT max(id)::text FROM seen), NULL" },
 };
 
 static enum status
@@ -143,7 +145,8 @@ prune_step(struct postgres_store *s, enum prune_step step, int64_t time_us, int6
     while (status == STATUS_OK && more) {
         (void)!text_copy(before, KEY_SIZE, key[0]);
         status = prune_piece(s, step, time_us, key, &more, removed, err);
-        if (step != PRUNE_CHARGES || !more || strcmp(before, key[0]) != 0)
+        if ((step != PRUNE_REFUNDS && step != PRUNE_CHARGES) || !more ||
+            strcmp(before, key[0]) != 0)
             tries = 0;
         else if (status == STATUS_OK)
             status = wait_for_others(s, &tries, err);
@@ -188,8 +191,8 @@ prune_past(struct postgres_store *s, int64_t older_than_us, int64_t oldest_us, i
     if (status == STATUS_OK)
         status = prune_step(s, PRUNE_PERIODS, older_than_us, removed, err);
     if (status == STATUS_OK)
-        status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
-    if (status == STATUS_OK) /* once more: the charges whose refunds have just gone */
+        status = prune_step(s, PRUNE_REFUNDS, oldest_us, removed, err);
+    if (status == STATUS_OK)
         status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
     return status == STATUS_OK ? prune_step(s, PRUNE_HOLDS, oldest_us, removed, err) : status;
 }

@@ -68,7 +68,9 @@ const struct pg_text pg_texts[PG_STATEMENTS] = {
     [PG_LISTING] = { "SELECT set_config('statement_timeout', '" PG_LISTING_MS_TEXT "', true), "
                      "set_config('idle_in_transaction_session_timeout', '60000', true), "
                      /* many partitions take it seconds to compile, for what reads pages anyway */
-                     "set_config('jit', 'off', true)",
+                     "set_config('jit', 'off', true), "
+                     /* what is written so is a piece that is pruned: it may come again */
+                     "set_config('synchronous_commit', 'off', true)",
                      "begin", false },
     /* Nothing that is planned anew each time gains by being compiled as well. */
     [PG_LISTING_LIMIT] = { "SELECT set_config('statement_timeout', $1, true), "

@@ -34,6 +34,7 @@ enum prune_step {
     PRUNE_REPLIES,
     PRUNE_EVENTS,
     PRUNE_PERIODS,
+    PRUNE_REFUNDS,
     PRUNE_CHARGES,
     PRUNE_HOLDS
 };
@@ -47,6 +48,9 @@ enum prune_step {
     "256 AND b.id < m.account_id * 256 + 256 WHERE m.chain_id = c.chain_id AND (SELECT "    \
     "p.end_us FROM budget_period p WHERE p.budget_id = b.id AND p.start_us <= c.at_us "     \
     "ORDER BY p.start_us DESC LIMIT 1) > c.at_us)"
+
+#define DELETE_CHARGES \
+    "DELETE FROM charge AS c WHERE id IN (SELECT a FROM doomed WHERE id <= ?1) AND " NOT_NEEDED
 
 static const struct {
     const char *behind;  /* the key of the last row that was found */
@@ -71,10 +75,14 @@ static const struct {
                         "FROM budget_period WHERE end_us <= ?1 AND held_nanos = 0",
                         "DELETE FROM budget_period WHERE (budget_id, start_us) IN (SELECT a, b "
                         "FROM doomed WHERE id <= ?1) AND held_nanos = 0" },
+    [PRUNE_REFUNDS] = { "c.id > ?3", "c.id", "c.id, NULL",
+                        "FROM charge c WHERE c.kind = 1 AND c.at_us < ?1 AND c.created_us < ?1 "
+                        "AND " NOT_NEEDED,
+                        DELETE_CHARGES },
     [PRUNE_CHARGES] = { "c.id > ?3", "c.id", "c.id, NULL",
-                        "FROM charge c WHERE c.at_us < ?1 AND c.created_us < ?1 AND " NOT_NEEDED,
-                        "DELETE FROM charge AS c WHERE id IN (SELECT a FROM doomed WHERE id <= ?1) "
-                        "AND " NOT_NEEDED },
+                        "FROM charge c WHERE c.kind = 0 AND c.at_us < ?1 AND c.created_us < ?1 "
+                        "AND " NOT_NEEDED,
+                        DELETE_CHARGES },
     [PRUNE_HOLDS] = { "h.id > ?3", "h.id", "h.id, NULL",
                       "FROM hold h WHERE h.state <> 0 AND h.expires_us < ?1 "
                       "AND NOT EXISTS (SELECT 1 FROM charge c WHERE c.id IN (h.charge_id, "
@@ -312,8 +320,8 @@ sqlite_prune(struct store_backend *backend, int64_t keep_us, int64_t older_than_
     if (status == STATUS_OK)
         status = prune_step(s, PRUNE_PERIODS, older_than_us, removed, err);
     if (status == STATUS_OK)
-        status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
-    if (status == STATUS_OK) /* once more: the charges whose refunds have just gone */
+        status = prune_step(s, PRUNE_REFUNDS, oldest_us, removed, err);
+    if (status == STATUS_OK)
         status = prune_step(s, PRUNE_CHARGES, oldest_us, removed, err);
     return status == STATUS_OK ? prune_step(s, PRUNE_HOLDS, oldest_us, removed, err) : status;
 }

@@ -246,21 +246,19 @@ END
 $$;
 REVOKE ALL ON FUNCTION spendgate.charge_partitions(bigint, integer) FROM PUBLIC;
 
--- Of the charges from before `before_us`, look at those with the next `piece` numbers behind `after_id`,
--- and remove what no period row contains any more, a refund before its charge. How many are gone, and the
--- last number that was looked at; NULL: there are no more; `after_id`: not now. By numbers, so that no row
--- is looked at twice: in the order of a partitioned table's rows each piece would begin in every
--- partition. Of the owner, as above.
+-- Of the charges from before `before_us` that are of that kind, look at the next `piece` behind number
+-- `after_id`, and remove what no period row contains any more; of refunds first, because a charge that has
+-- one stays. How many are gone, and the last number that was looked at; NULL: there are no more;
+-- `after_id`: not now. By numbers, so that no row is looked at twice: in the order of a partitioned table's
+-- rows each piece would begin in every partition. Of the owner, as above.
 --
 -- Alone with the lock 'spendgate.past', which whoever refunds a charge or sums charges for a period row
 -- shares to its end: he has committed, and the row is seen here, or looks at what is left. And nobody
 -- writes a period row back that he read before it was removed: those who could are let finish first.
 CREATE FUNCTION spendgate.prune_charges(before_us bigint, piece integer, after_id bigint,
-    OUT gone bigint, OUT last_id bigint)
+    of_kind integer, OUT gone bigint, OUT last_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 SET lock_timeout = '100ms' AS $$
-DECLARE
-    first_id bigint;
 BEGIN
     gone := 0;
     BEGIN
@@ -274,14 +272,15 @@ BEGIN
             last_id := after_id;
             RETURN;
     END;
-    SELECT c.id INTO first_id FROM spendgate.charge c
-        WHERE c.id > after_id AND c.created_us < before_us ORDER BY c.id LIMIT 1;
-    last_id := first_id + piece - 1;
+    SELECT max(n.id) INTO last_id FROM (SELECT c.id FROM spendgate.charge c WHERE c.id > after_id
+        AND c.created_us < before_us AND c.kind = of_kind ORDER BY c.id LIMIT piece) n;
     WITH old AS (
         SELECT c.id, c.created_us FROM spendgate.charge c
-        WHERE c.id BETWEEN first_id AND last_id AND c.at_us < before_us AND c.created_us < before_us
-        AND NOT EXISTS (SELECT FROM spendgate.charge r
-            WHERE r.refund_of = c.id AND r.refund_of <> 0)
+        WHERE c.id > after_id AND c.id <= last_id AND c.at_us < before_us AND c.created_us < before_us
+        AND c.kind = of_kind
+        -- All refunds of the piece at once; for each charge it would be a look into every partition.
+        AND c.id NOT IN (SELECT r.refund_of FROM spendgate.charge r
+            WHERE r.refund_of > after_id AND r.refund_of <= last_id AND r.refund_of <> 0)
         -- The periods of a line do not overlap: the last that begins by then contains it, or none does.
         -- count(*), and not EXISTS: that would be planned for an early find, without indexes.
         AND 0 = (SELECT count(*) FROM spendgate.chain_account m
@@ -300,7 +299,7 @@ BEGIN
     SELECT count(*) INTO gone FROM removed;
 END
 $$;
-REVOKE ALL ON FUNCTION spendgate.prune_charges(bigint, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION spendgate.prune_charges(bigint, integer, bigint, integer) FROM PUBLIC;
 
 -- spendgate_app: what the programs may do, which is not to change the schema, nor a charge or a
 -- credit. spendgate_report: reads. Both are groups to grant to login roles. An owner who may not make
@@ -339,7 +338,7 @@ BEGIN
             spendgate.hold, spendgate.budget_period TO spendgate_app;
         GRANT USAGE ON ALL SEQUENCES IN SCHEMA spendgate TO spendgate_app;
         GRANT EXECUTE ON FUNCTION spendgate.charge_partitions(bigint, integer),
-            spendgate.prune_charges(bigint, integer, bigint) TO spendgate_app;
+            spendgate.prune_charges(bigint, integer, bigint, integer) TO spendgate_app;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'spendgate_report') THEN
         GRANT USAGE ON SCHEMA spendgate TO spendgate_report;
