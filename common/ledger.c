@@ -760,6 +760,7 @@ ledger_settle(struct ledger *ledger, struct hold *hold, int64_t cost_nanos, int6
     hold->changed = true;
     announce(ledger);
     effect_measure(ledger, out);
+    out->over_hold = hold->amount_nanos > 0 && cost_nanos > hold->amount_nanos;
     return STATUS_OK;
 }
 

@@ -281,6 +281,7 @@ void ledger_admit(struct ledger *ledger, const struct admission_event *event, in
 
 struct charge_effect {
     bool over_budget;      /* a hard budget of the chain is passed: spent > limit */
+    bool over_hold;        /* the cost is above what was held for it (a hold of 0 holds nothing) */
     int64_t overrun_nanos; /* by how much the tightest one is: the largest spent - limit */
 };
 

@@ -184,7 +184,7 @@ write_reply(void *context, const struct result *result, struct buf *out)
     buf_add(out, ",\"hold\":");
     buf_add_json_string(out, result->hold_word);
     buf_add(out, ",\"over_budget\":");
-    buf_add(out, result->effect.over_budget ? "true" : "false");
+    buf_add(out, result->effect.over_budget || result->effect.over_hold ? "true" : "false");
     buf_add(out, ",\"overrun_usd\":");
     buf_add_json_money(out, result->effect.overrun_nanos);
     buf_add(out, ",\"budgets\":");

@@ -162,7 +162,7 @@ is "$status " . line_of($lea, 'hour'), '200 0.3 0 0.25', 'an expired hold is ext
 ($status, $body) = $gate->tracker('POST', '/v1/holds/' . hold_of($dead[1]) . '/extend', { amount_usd => '0' }, role => 'post');
 is "$status $body->{error}", '429 budget_exceeded', 'which does not fit a second time';
 ($status, $body) = settle($dead[1], '0.12');
-is "$status $body->{hold} $body->{over_budget}", '200 expired 0', 'a late post is recorded in full';
+is "$status $body->{hold} $body->{over_budget} $body->{overrun_usd}", '200 expired 1 0', 'a late post above its hold is recorded in full';
 ($status, $body) = $gate->tracker('POST', '/v1/holds/' . hold_of($dead[2]) . '/void', undef, role => 'post');
 is $status, 409, 'an expired hold is not voided' or diag explain $body;
 verified('after late posts');

@@ -325,6 +325,7 @@ says('404 unknown_hold', "extend $_", 'POST', "/v1/holds/$_/extend", { amount_us
 
 $answer = replays('settling a hold', 'POST', '/v1/spend', { hold_id => $hold, cost_usd => '0.3', subject => 'user_h' });
 is $answer->{json}{hold}, 'settled', 'says so';
+is $answer->{json}{over_budget}, JSON::PP::false, 'not above anything';
 is budget('user_h')->{spent_usd} . ' ' . budget('user_h')->{held_usd}, '0.3 0.1', 'spent, and no longer held';
 says('200', 'again with other members', 'POST', '/v1/spend', { hold_id => $hold, cost_usd => 0.30, model => 'm' });
 says('409 hold_already_settled', 'another amount', 'POST', '/v1/spend', { hold_id => $hold, cost_usd => '0.31' });
@@ -348,6 +349,12 @@ for my $lost ('hld_000000000fff0123456789ab', 'not-even-one') {
     says('409 hold_already_settled', "$lost with another amount", 'POST', '/v1/spend', { hold_id => $lost, subject => 'user_h', cost_usd => '0.02' });
 }
 is budget('user_h')->{spent_usd}, '0.32', 'their money is not lost';
+
+$hold = call('POST', '/v1/holds', { subject => 'user_h', amount_usd => '0.01' })->{json}{hold_id};
+$answer = says('200', 'above its hold, within the budget', 'POST', '/v1/spend', { hold_id => $hold, cost_usd => '0.02' });
+is "$answer->{json}{hold} $answer->{json}{over_budget} $answer->{json}{overrun_usd}", 'settled 1 0', 'is recorded in full, and told';
+is budget('user_h')->{spent_usd}, '0.34', 'in full';
+says('200', 'and taken back', 'POST', "/v1/charges/$answer->{json}{charge_id}/refund", {});
 
 $hold = call('POST', '/v1/holds', { subject => 'user_h', amount_usd => '0.2', ttl => '1s' })->{json}{hold_id};
 sleep 2;

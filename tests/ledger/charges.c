@@ -29,16 +29,24 @@ test_a_charge_larger_than_hold_and_budget_is_recorded_in_full(void)
 }
 
 static void
-test_a_charge_above_its_hold_but_within_the_budget_is_not_over(void)
+test_a_charge_above_its_hold_is_told_also_within_the_budget(void)
 {
     struct hold hold;
 
     fresh();
     line_add(SUBJECT, PERIOD_DAY, 100);
     hold = hold_placed(10);
-    CHECK_STATUS(STATUS_OK, ledger_settle(&ledger, &hold, 100, NOW, &effect, &err), &err);
-    CHECK_FALSE("over", effect.over_budget);
+    CHECK_STATUS(STATUS_OK, ledger_settle(&ledger, &hold, 11, NOW, &effect, &err), &err);
+    CHECK_TRUE("over the hold", effect.over_hold);
+    CHECK_FALSE("over a budget", effect.over_budget);
     CHECK_INT("overrun", 0, effect.overrun_nanos);
+    hold = hold_placed(10);
+    CHECK_STATUS(STATUS_OK, ledger_settle(&ledger, &hold, 10, NOW, &effect, &err), &err);
+    CHECK_FALSE("as held", effect.over_hold);
+    plan.concurrency = 1;
+    hold = hold_placed(0); /* a slot, and nothing set aside */
+    CHECK_STATUS(STATUS_OK, ledger_settle(&ledger, &hold, 10, NOW, &effect, &err), &err);
+    CHECK_FALSE("nothing was held", effect.over_hold);
 }
 
 static void
@@ -160,7 +168,7 @@ test_the_events_of_one_change_always_fit(void)
 
 static const struct check_test tests[] = {
     CHECK_TEST(test_a_charge_larger_than_hold_and_budget_is_recorded_in_full),
-    CHECK_TEST(test_a_charge_above_its_hold_but_within_the_budget_is_not_over),
+    CHECK_TEST(test_a_charge_above_its_hold_is_told_also_within_the_budget),
     CHECK_TEST(test_a_frozen_account_is_still_charged),
     CHECK_TEST(test_thresholds_and_overruns_are_told_once),
     CHECK_TEST(test_thresholds_are_of_the_effective_limit),
