@@ -256,7 +256,7 @@ print_next_steps(const struct places *places)
            places->file, places->file, places->file, PKGDATADIR);
     if (strncmp(places->run_folder, "/run/", 5) == 0)
         printf("%s is empty after a reboot; have it made again with\n"
-               "       echo 'd %s 0750 %s %s' > /etc/tmpfiles.d/spendgate.conf\n",
+               "       echo 'd %s :0750 :%s :%s' > /etc/tmpfiles.d/spendgate.conf\n",
                places->run_folder, places->run_folder, group != NULL ? group : "USER",
                group != NULL ? group : "GROUP");
 }
