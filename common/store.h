@@ -65,8 +65,8 @@ void store_examine(const struct store_options *options, const struct finding_sin
 /* After STATUS_UNAVAILABLE: will it find its database again by itself, or does it have to be closed
  * and opened anew (a file, which may be another one by then)? */
 bool store_comes_back(const struct store *store);
-/* Work put off until the answer is out: the checkpoint. Cheap when there is nothing to do; a
- * failure is logged there. Call it after every request. */
+/* Work put off until the answer is out: the checkpoint, and others' expired holds. Cheap when there
+ * is nothing to do; a failure is logged there. Call it after every request. */
 void store_after(struct store *store);
 /* The store's clock for a request that starts now: the machine's (SQLite) or the database's; falls
  * back to `machine_now_us`. */
@@ -446,7 +446,8 @@ enum status store_verify(struct store *store, int64_t now_us,
 
 /* Remove what is past keeping: idempotency rows and told events older than the promised time,
  * admissions, and with `older_than_us` > 0 settled holds and period rows that ended before it.
- * Never a charge whose period is kept. In short pieces. */
+ * Never a charge whose period is kept. Before that the holds whose time is over expire. In short
+ * pieces. */
 enum status store_prune(struct store *store, int64_t older_than_us, int64_t now_us,
                         int64_t *removed, struct error *err) MUST_CHECK;
 

@@ -305,6 +305,8 @@ store_expire_elsewhere(struct store *s)
     s->expiry_waits = false;
     for (int i = 0; i < EXPIRE_AFTER && more && status == STATUS_OK; i++)
         status = expire_piece(s, &scope, NULL, s->expiry_now_us, &from_us, &more, &err);
-    if (status != STATUS_OK && s->ops->failure(s->backend) != STORE_TRY_AGAIN)
-        log_failure("expire", &err, NULL); /* the next request comes by again */
+    /* Who was only in the way is not told of: the next answer comes by again. */
+    if (status != STATUS_OK && status != STATUS_BUSY &&
+        s->ops->failure(s->backend) != STORE_TRY_AGAIN)
+        log_failure("expire", &err, NULL);
 }
