@@ -72,6 +72,7 @@ mixed(struct worker *f, int index)
 {
     const struct clock clock = clock_system();
 
+    f->prunes = index == 0;
     f->seed = UINT64_C(88172645463325252) + (uint64_t)index * 104729;
     if (store_open(&f->options, &f->store, &f->err) != STATUS_OK) {
         printf("child: %s\n", f->err.message);

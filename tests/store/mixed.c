@@ -33,10 +33,10 @@ const struct mixed_action mixed_actions[ACTIONS] = {
     [DO_ACCOUNT] = { "account changed", 6 },
     [DO_BATCH] = { "batch", 4 },
     [DO_WEBHOOK] = { "webhook", 4 },
-    [DO_PRUNE] = { "prune", 1 },
+    [DO_PRUNE] = { "prune, and others listings", 4 },
     [DO_PRICES] = { "price import", 1 },
     [DO_LOOK] = { "look at an account", 6 },
-    [DO_LIST] = { "listings", 2 },
+    [DO_LIST] = { "listings", 1 },
 };
 
 static uint64_t
@@ -454,6 +454,8 @@ mixed_act(struct worker *f, enum action action, int64_t now_us)
     case DO_WEBHOOK:
         return webhook(f, now_us);
     case DO_PRUNE:
+        if (!f->prunes)
+            return listings(f);
         return store_prune(f->store, now_us - US_PER_SECOND, now_us, &removed, &f->err);
     case DO_PRICES:
         return import_prices(f, now_us);

@@ -58,6 +58,7 @@ struct totals {
 struct worker {
     struct totals *totals; /* of all processes */
     bool postgres;
+    bool prunes; /* one does, as cron would; its pieces hold all others up for a moment */
     struct scratch scratch; /* of SQLite's file */
     char database[64], url[256];
     struct plan plans[3];
