@@ -64,6 +64,8 @@ my %seen;
 $seen{$_}++ for map { values %$_ } @got;
 ok !grep({ !/\A(?:401|503)\z/ } keys %seen), 'unknown keys are 401 or, when the quota is used up, 503' or diag explain \%seen;
 cmp_ok $seen{503} // 0, '>=', 27, 'most are 503';
+# Some found too many waiting (max_waiting) and used up nothing: what they left.
+$gate->authorize($file, key => "ak_last_$_", explain => 0) for 1 .. 5;
 my @lines = warnings();
 is scalar(@lines), 1, 'one line, of all processes' or diag @lines;
 like $lines[0] // '', qr/level=warn event=clerk_quota_low share=new left=[0-3] of=40 message=".*clerk \{ rate \}/, 'with the numbers and what to do';

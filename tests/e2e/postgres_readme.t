@@ -40,7 +40,7 @@ for my $name (qw(server.crt server.key)) {
     $> != 0 or chown $uid, $gid, "$keys/$name" or die "chown: $!";
 }
 # As Debian's package leaves it: no address but this machine's, TLS on.
-my $cluster = Spendgate::Postgres->new(settings => "fsync = on\nport = $ports[0]\nssl = on\nssl_cert_file = '$keys/server.crt'\nssl_key_file = '$keys/server.key'\n");
+my $cluster = Spendgate::Postgres->new(settings => "port = $ports[0]\nssl = on\nssl_cert_file = '$keys/server.crt'\nssl_key_file = '$keys/server.key'\n");
 
 $gate->write_file('bin/apt-get', qq{#!/bin/sh\necho "\$*" >>'@{[ $gate->path('tmp/apt') ]}'\n}, 0755);
 $gate->write_file('bin/systemctl', qq{#!/bin/sh\n[ "\$*" = "restart postgresql" ] && : >'@{[ $gate->path('tmp/restart') ]}'\n}, 0755);

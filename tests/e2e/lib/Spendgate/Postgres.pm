@@ -28,14 +28,12 @@ use constant {
 
 my %alive;
 
-# Durable answers must not lean on a server's defaults: it has synchronous_commit = off, and writes its log late. Servers
-# die here, not machines: written is enough, so fsync is off.
+# Durable answers must not lean on a server's defaults: it has synchronous_commit = off, and writes its log late.
 my $settings = <<'END';
 listen_addresses = ''
 unix_socket_permissions = 0777
 max_connections = 300
 shared_buffers = 64MB
-fsync = off
 synchronous_commit = off
 wal_writer_delay = 10s
 default_transaction_isolation = 'serializable'
