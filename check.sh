@@ -168,7 +168,7 @@ if [ -z "$quick" ]; then
     step "demo behind Apache" "$top/demo.sh" --apache
     step "the proof, 2 s each" "$top/prove.sh" --seconds 2
     # 32 processes on 4 accounts of one hierarchy, undisturbed and with workers killed.
-    step "store chaos, 20 s each" env SPENDGATE_CHAOS_SECONDS=20 "$top/build/gcc/tests/store_chaos"
+    step "store chaos, 15 s each" env SPENDGATE_CHAOS_SECONDS=15 "$top/build/gcc/tests/store_chaos"
     step "mixed load, 10 s on each store" env SPENDGATE_MIXED_SECONDS=10 "$top/build/gcc/tests/test_store_mixed"
     step "pricing proof" make -C "$top/build/gcc" pricing-proof
     step "calendar proof" make -C "$top/build/gcc" calendar-proof

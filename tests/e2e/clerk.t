@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # How often Clerk is asked, how soon its word counts, and what happens while it is slow, gone or mad.
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

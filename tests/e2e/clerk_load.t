@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Many clients at once: how often Clerk is asked, and what those who are known feel of those who guess.
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # `spendgate clerk sync`: names and expiry of the known keys, revoked ones refused at once, within the host's quota,
 # through 429s and breaks.
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The PHP and the Perl client under real web servers: one charge per call, whatever happens to the page, to its client,
 # to the tracker or to the tracker's answers. SPENDGATE_E2E_DOWN=10: the tracker is down for so many seconds.
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

@@ -3,6 +3,7 @@
 # acknowledged charge is lost and none is doubled. While the server is away every answer is 503 with Retry-After.
 # store: postgresql (SQLite has no server)
 # SPENDGATE_E2E_CRASHES: how often (default 12). SPENDGATE_E2E_CRASH_LOAD: seconds of load before each (default 1).
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

@@ -3,6 +3,7 @@
 # the URL. No acknowledged charge is lost and none is doubled.
 # store: postgresql (SQLite has no server)
 # SPENDGATE_E2E_SECONDS: of load before and after (default 2).
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

@@ -3,6 +3,7 @@
 # both, revocations that reach the other host at once, rates and idempotency keys that hold across hosts.
 # store: postgresql (SQLite is for one host)
 # SPENDGATE_E2E_SECONDS: how long the 64 clients work (default 6).
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # examples/llm-proxy under lighttpd and Apache, before a stand-in for the provider: what goes through, what is charged,
 # what is refused, and what becomes of streams that end badly.
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

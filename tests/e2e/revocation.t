@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # I9: a key revoked or an account frozen here is refused by every process on its next request.
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);

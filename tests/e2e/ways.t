@@ -2,6 +2,7 @@
 # Eight ways to run it, fourteen cases each, every one a real request: nothing is open that must be closed, and what each way answers is
 # what the README's table says (tests/ways_table). SPENDGATE_WAYS_WRITE=1 writes the table instead of comparing it.
 # store: sqlite (it is about the web servers)
+# begun first
 use strict;
 use warnings;
 use FindBin qw($Bin);
