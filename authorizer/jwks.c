@@ -363,7 +363,7 @@ jwks_after(struct jwks *jwks, int64_t timeout_us)
     boot_us = clock_boot_us(&jwks->clock);
     crypto_sha256(NAME, strlen(NAME), digest);
     if (!flight_take_slot(jwks->flight, false))
-        return; /* the set in hand does for now; the next request wants it again */
+        return; /* the set in hand still verifies; the next request wants it again */
     if (flight_join(jwks->flight, digest, boot_us)) {
         load(jwks, boot_us);
         if (!is_fresh(jwks, boot_us, JWKS_FRESH_US) && may_fetch(jwks, boot_us) &&

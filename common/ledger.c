@@ -789,8 +789,8 @@ ledger_expire(struct ledger *ledger, struct hold *hold, bool charge, int64_t now
     if (hold_live(hold, now_us))
         return error_set(err, STATUS_CONFLICT, "the hold's time is not over");
     status = hold_release(ledger, hold, HOLD_EXPIRED, move, err);
-    if (status ==
-        STATUS_OVERFLOW) { /* a full counter; the hold must not stand in everybody's way */
+    if (status == STATUS_OVERFLOW) {
+        /* A full counter: the hold must not stand in everybody's way. */
         move.spent_more = 0;
         status = hold_release(ledger, hold, HOLD_EXPIRED, move, err);
     }

@@ -147,6 +147,7 @@ struct postgres_store {
     bool committed;      /* and answered */
     bool broken;         /* the connection was lost since begin */
     enum store_failure failure;
+    bool timed_out;      /* the last error was statement_timeout */
     bool batch;          /* one transaction of the server; begin and commit are savepoints in it */
     bool batch_begun;    /* its BEGIN may still be queued */
     bool batch_unsynced; /* something in it must be durable */

@@ -614,7 +614,7 @@ postgres_journal_sum(struct store_backend *backend, int64_t account_id, int64_t 
         status = pg_queue(s, PG_HELD, &p, &held, err);
     if (status == STATUS_OK)
         status = pg_exchange(s, s->sum_ms + PG_ANSWER_MS - PG_SUM_MS, err);
-    if (status == STATUS_BUSY && s->sum_ms == PG_SUM_MS && strstr(err->message, "57014") != NULL)
+    if (status == STATUS_BUSY && s->sum_ms == PG_SUM_MS && s->timed_out)
         status = error_set(err, STATUS_BUSY,
                            "store %s: the journal is too long for a new budget of this account to "
                            "be summed within a request; set one of that period with `spendgate "

@@ -144,6 +144,7 @@ server_error(struct postgres_store *s, const char *doing, const PGresult *result
     buf_init(&text, storage, sizeof(storage));
     pg_add_line(&text, primary != NULL ? primary : "the connection was closed");
     s->failure = STORE_FAILED;
+    s->timed_out = sqlstate != NULL && strcmp(sqlstate, "57014") == 0;
     for (size_t i = 0; sqlstate != NULL && i < sizeof(sqlstates) / sizeof(sqlstates[0]); i++) {
         if (strncmp(sqlstate, sqlstates[i].sqlstate, strlen(sqlstates[i].sqlstate)) != 0)
             continue;

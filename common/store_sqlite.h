@@ -190,6 +190,9 @@ enum status sqlite_share_files(const struct sqlite_store *s, gid_t group,
 
 /* ---- store_sqlite_commit.c ------------------------------------------------------------------ */
 
+/* CLOCK_MONOTONIC, in microseconds: for how long something takes. */
+int64_t sqlite_monotonic_us(void);
+
 enum status sqlite_writer_lock(struct sqlite_store *s, struct error *err) MUST_CHECK;
 void sqlite_writer_unlock(struct sqlite_store *s);
 enum status sqlite_refuse_if_marked(struct sqlite_store *s, struct error *err) MUST_CHECK;

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #include "common/banned.h"
@@ -62,13 +63,13 @@ timer_ready(struct sqlite_store *s)
     return s->timer_made;
 }
 
-static int64_t
-monotonic_ms(void)
+int64_t
+sqlite_monotonic_us(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * US_PER_SECOND + now.tv_nsec / 1000;
 }
 
 /*
@@ -83,7 +84,7 @@ flock_bounded(struct sqlite_store *s, int fd)
                                      { 0, LOCK_TICK_MS * 1000000L } };
     const struct itimerspec stop = { { 0, 0 }, { 0, 0 } };
     const struct timespec pause = { 0, 1000000 };
-    int64_t deadline_ms = monotonic_ms() + LOCK_WAIT_MS;
+    int64_t deadline_us = sqlite_monotonic_us() + LOCK_WAIT_MS * 1000;
     bool ticking = timer_ready(s) && timer_settime(s->timer, 0, &tick, NULL) == 0;
     bool locked = false;
 
@@ -93,7 +94,7 @@ flock_bounded(struct sqlite_store *s, int fd)
             break;
         if (!locked && !ticking)
             nanosleep(&pause, NULL);
-    } while (!locked && monotonic_ms() < deadline_ms);
+    } while (!locked && sqlite_monotonic_us() < deadline_us);
     if (ticking)
         timer_settime(s->timer, 0, &stop, NULL);
     return locked;

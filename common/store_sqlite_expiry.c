@@ -65,6 +65,8 @@ sqlite_load_expiry(struct sqlite_store *s, struct store_load *load, int64_t chai
                                                         : status;
 }
 
+_Static_assert(LEDGER_ACCOUNTS_MAX == 8, "SQL_EXPIRED_OF has one parameter for each account");
+
 /* `unless_busy` is of no use here: whoever writes is alone, and finds what is left. */
 enum status
 sqlite_expired(struct store_backend *backend, const struct expiry_scope *scope, int64_t from_us,

@@ -7,10 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/buf.h"
-#include "common/clock.h"
 
 #include "common/banned.h"
 
@@ -39,21 +37,12 @@ sqlite_account_names(struct store_backend *backend, const char *after, size_t li
 
 #define LISTING_LOOK 10000 /* SQLite's own steps between two looks at the clock: some 0.2 ms */
 
-static int64_t
-monotonic_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * US_PER_SECOND + now.tv_nsec / 1000;
-}
-
 static int
 time_is_over(void *context)
 {
     const struct sqlite_store *s = context;
 
-    return monotonic_us() > s->listing_end_us;
+    return sqlite_monotonic_us() > s->listing_end_us;
 }
 
 /* A statement of a listing: its text depends on the filter, so it is prepared each time. From here
@@ -68,7 +57,7 @@ prepare_once(struct sqlite_store *s, const struct buf *sql, sqlite3_stmt **out, 
         return error_set(err, STATUS_INTERNAL, "store %s: a query is too long", s->path);
     rc = sqlite3_prepare_v2(s->db, sql->data, -1, out, NULL);
     if (rc == SQLITE_OK && s->listing_ms != 0) {
-        s->listing_end_us = monotonic_us() + (int64_t)s->listing_ms * 1000;
+        s->listing_end_us = sqlite_monotonic_us() + (int64_t)s->listing_ms * 1000;
         sqlite3_progress_handler(s->db, LISTING_LOOK, time_is_over, s);
     }
     return rc == SQLITE_OK ? STATUS_OK : sqlite_failed(s, rc, "prepare a listing", err);

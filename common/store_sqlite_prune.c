@@ -216,15 +216,6 @@ remove_piece(struct sqlite_store *s, enum prune_step step, int64_t last, int64_t
 }
 
 static int64_t
-monotonic_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static int64_t
 next_piece(int64_t piece, int64_t took_us)
 {
     if (took_us > PIECE_US)
@@ -257,10 +248,10 @@ remove_doomed(struct sqlite_store *s, enum prune_step step, int64_t count, int64
         status = sqlite_begin(&s->base, STORE_WRITE, err);
         if (status != STATUS_OK)
             return status;
-        took_us = monotonic_us();
+        took_us = sqlite_monotonic_us();
         done += piece;
         status = remove_piece(s, step, done, removed, err);
-        took_us = monotonic_us() - took_us;
+        took_us = sqlite_monotonic_us() - took_us;
         piece = next_piece(piece, took_us);
         if (s->wal_frames > CHECKPOINT_FRAMES) /* not left to a request */
             sqlite_checkpoint_if_alone(s);

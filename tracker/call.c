@@ -166,11 +166,9 @@ why_settled(const struct hold *hold)
 {
     if (hold->state != HOLD_EXPIRED || hold->charge_id != 0)
         return "A charge was posted for this hold: it can be changed no more, and a post of "
-               "another "
-               "amount is not recorded.";
+               "another amount is not recorded.";
     if (hold->expiry_charge_id != 0)
-        return "This hold has expired and was charged: a post of what it really cost corrects "
-               "that.";
+        return "This hold has expired and was charged: a post of its real cost corrects that.";
     return "This hold has expired: nothing is set aside any more.";
 }
 
